@@ -1,0 +1,72 @@
+"""Writes the plain student beside the distiller's checkpoints."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import mmengine
+from mmengine.dist import master_only
+from mmengine.hooks import EMAHook, Hook
+from mmengine.runner import Runner, save_checkpoint
+
+from mmkd_logit.engine.distiller_of import distiller_of
+from mmkd_logit.models.distillers import student_checkpoint
+from mmkd_logit.registry import HOOKS
+
+
+@HOOKS.register_module()
+class ExportStudentHook(Hook):
+    """Writes the student, without teacher, auxiliary head and optimizer.
+
+    ``student_last.pth`` is written when training ends, ``student_best.pth`` whenever
+    the ``CheckpointHook`` saves a best checkpoint (``save_best``); for several metrics
+    it is ``student_best_<metric>.pth``. Both go to the work dir. They hold the
+    averaged weights if there is an ``EMAHook``, and load into the plain model.
+    """
+
+    # After CheckpointHook has decided, and EMAHook has put the weights back.
+    priority = 'LOWEST'
+
+    def before_train(self, runner: Runner) -> None:
+        """Check the model, and remember the best checkpoints of a resumed run."""
+        distiller_of(runner, type(self).__name__)
+        self._best = _best_checkpoints(runner)
+
+    def after_val_epoch(
+        self, runner: Runner, metrics: dict[str, float] | None = None
+    ) -> None:
+        """Export if this epoch is the best so far."""
+        best = _best_checkpoints(runner)
+        for key, path in best.items():
+            if path != self._best.get(key):
+                name = re.sub(r'[^\w.-]', '_', key.replace('best_ckpt', 'student_best'))
+                self._export(runner, f'{name}.pth')
+        self._best = best
+
+    def after_train(self, runner: Runner) -> None:
+        """Export the last weights."""
+        self._export(runner, 'student_last.pth')
+
+    @master_only
+    def _export(self, runner: Runner, name: str) -> None:
+        model = distiller_of(runner, type(self).__name__)
+        for hook in runner.hooks:
+            if isinstance(hook, EMAHook):
+                model = hook.ema_model.module
+        meta = {
+            'epoch': runner.epoch,
+            'iter': runner.iter,
+            'seed': runner.seed,
+            'mmengine_version': mmengine.__version__,
+            'dataset_meta': getattr(runner.train_dataloader.dataset, 'metainfo', {}),
+        }
+        path = os.path.join(runner.work_dir, name)
+        save_checkpoint(student_checkpoint(model.state_dict(), meta), path)
+        runner.logger.info(f'The plain student is saved to {path}.')
+
+
+def _best_checkpoints(runner: Runner) -> dict[str, str]:
+    """Files of the best checkpoints, by what CheckpointHook calls them."""
+    info = runner.message_hub.runtime_info
+    return {key: info[key] for key in info if key.startswith('best_ckpt')}

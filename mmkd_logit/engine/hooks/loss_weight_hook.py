@@ -1,0 +1,114 @@
+"""Schedules the weights of the distillation losses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmengine.hooks import Hook
+from mmengine.runner import IterBasedTrainLoop, Runner
+
+from mmkd_logit.engine.distiller_of import distiller_of
+from mmkd_logit.registry import HOOKS
+
+
+@HOOKS.register_module()
+class LossWeightHook(Hook):
+    """Ramps distillation losses up, and stops them, by epoch or by iteration.
+
+    A loss has the weight 0 before ``begin`` and from ``end`` on. In between its
+    ``loss_weight`` is multiplied by ``(t - begin + 1) / warmup`` for the first
+    ``warmup`` steps, then by 1. Steps are counted from 0, as in mmengine's parameter
+    schedulers. While all weights are 0 the teacher is not run.
+
+    Args:
+        names (Sequence[str], optional): The losses, by their names in the distiller.
+            Defaults to None, all of them.
+        begin (int): First step with the loss. Defaults to 0.
+        end (int, optional): First step without it. Defaults to None, never.
+        warmup (int): Steps until the full weight. Defaults to 0.
+        by_epoch (bool): Whether a step is an epoch or an iteration. Defaults to True.
+
+    Raises:
+        ValueError: If the numbers are negative or ``end`` is not after ``begin``, or,
+            when training starts, if the distiller has no loss of such a name, or a
+            loop over iterations has no epochs to count.
+
+    Example:
+        Distil in the first 49 epochs only::
+
+            custom_hooks = [dict(type='mmkd_logit.LossWeightHook', end=49)]
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str] | None = None,
+        begin: int = 0,
+        end: int | None = None,
+        warmup: int = 0,
+        by_epoch: bool = True,
+    ) -> None:
+        if begin < 0 or warmup < 0 or (end is not None and end <= begin):
+            raise ValueError(
+                'LossWeightHook needs 0 <= begin < end and warmup >= 0, but got '
+                f'begin={begin}, end={end}, warmup={warmup}.'
+            )
+        if isinstance(names, str):
+            names = [names]
+        self.names = names
+        self.begin = begin
+        self.end = end
+        self.warmup = warmup
+        self.by_epoch = by_epoch
+
+    def factor(self, step: int) -> float:
+        """What the weights are multiplied by.
+
+        Args:
+            step (int): Epoch or iteration, counted from 0.
+
+        Returns:
+            float: From 0 to 1.
+        """
+        if step < self.begin or (self.end is not None and step >= self.end):
+            return 0.0
+        if self.warmup == 0:
+            return 1.0
+        return min((step - self.begin + 1) / self.warmup, 1.0)
+
+    def before_train(self, runner: Runner) -> None:
+        """Check the names, and set the weights of the first or resumed step."""
+        losses = dict(distiller_of(runner, type(self).__name__).named_losses())
+        unknown = [name for name in self.names or () if name not in losses]
+        if unknown:
+            raise ValueError(
+                f'LossWeightHook names the losses {unknown}, but the distiller has '
+                f'{list(losses)}.'
+            )
+        if self.by_epoch and isinstance(runner.train_loop, IterBasedTrainLoop):
+            raise ValueError(
+                'LossWeightHook counts epochs, but the training loop counts '
+                'iterations. Set by_epoch=False, and begin, end and warmup in '
+                'iterations.'
+            )
+        self._losses = [losses[name] for name in self.names or losses]
+        self._set(runner, runner.epoch if self.by_epoch else runner.iter)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Set the weights of this epoch."""
+        if self.by_epoch:
+            self._set(runner, runner.epoch)
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
+    ) -> None:
+        """Set the weights of this iteration."""
+        if not self.by_epoch:
+            self._set(runner, runner.iter)
+
+    def _set(self, runner: Runner, step: int) -> None:
+        factor = self.factor(step)
+        for loss in self._losses:
+            loss.schedule = factor
+        if factor == 0:
+            # While the teacher rests the log would repeat the last value for ever.
+            runner.message_hub.log_scalars.pop('train/teacher_agreement', None)

@@ -1,0 +1,7 @@
+"""The losses as pure functions of two tensors of logits. Needs torch only."""
+
+from mmkd_logit.functional.binary_kl import binary_kl_loss, binary_kl_norm_loss
+from mmkd_logit.functional.kd import kd_loss
+from mmkd_logit.functional.standardize import standardize
+
+__all__ = ['binary_kl_loss', 'binary_kl_norm_loss', 'kd_loss', 'standardize']

@@ -1,0 +1,140 @@
+"""What the losses of this package share: checks, chunks, and a lean gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# Elements that are worked on at a time: few enough on a CPU for every
+# intermediate to stay in its cache, enough on a GPU to fill it.
+_CPU_CHUNK = 2**17
+_GPU_CHUNK = 2**22
+
+ChunkFn = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def check_pair(student: Tensor, teacher: Tensor) -> None:
+    """Raise if the two are not logits of the same rows and classes.
+
+    Args:
+        student (Tensor): Student logits of shape (N, C).
+        teacher (Tensor): Teacher logits of shape (N, C).
+
+    Raises:
+        TypeError: If one of them is not a floating point tensor.
+        ValueError: If their shapes are not one and the same (N, C).
+    """
+    for name, logits in (('student', student), ('teacher', teacher)):
+        if not isinstance(logits, Tensor) or not logits.is_floating_point():
+            got = logits.dtype if isinstance(logits, Tensor) else type(logits)
+            raise TypeError(
+                f'{name} must be a floating point tensor of logits, but got {got}.'
+            )
+    if student.ndim != 2 or student.shape != teacher.shape:
+        raise ValueError(
+            'student and teacher must be logits of the same shape (rows, classes), '
+            f'but got {tuple(student.shape)} and {tuple(teacher.shape)}. Flatten '
+            'maps of logits to rows first.'
+        )
+
+
+def check_positive(name: str, value: float) -> None:
+    """Raise ``ValueError`` if a setting is not a finite number above 0."""
+    if not 0 < value < float('inf'):
+        raise ValueError(f'{name} must be a finite number above 0, but got {value}.')
+
+
+def compute_dtype(*tensors: Tensor) -> torch.dtype:
+    """The type in which the maths is done: float32, or float64 if one of them is."""
+    wide = any(tensor.dtype == torch.float64 for tensor in tensors)
+    return torch.float64 if wide else torch.float32
+
+
+def tempered(logits: Tensor, tau: float) -> Tensor:
+    """Divide by the temperature in place; no finite logit becomes infinite."""
+    # The bound leaves room for a difference of two; only absurd logits reach it.
+    bound = torch.finfo(logits.dtype).max / 4
+    return logits.div_(tau).clamp_(-bound, bound)
+
+
+def log1p_(x: Tensor) -> Tensor:
+    """``log(1 + x)`` for x >= 0, exact near 0, in place.
+
+    The rounding error of 1 + x is added back. On a CPU this is several times faster
+    than ``torch.log1p``, which is not vectorised everywhere; ``log`` is.
+    """
+    w = x + 1
+    x.sub_(w - 1).div_(w)
+    return x.add_(w.log_())
+
+
+class _ClosedForm(torch.autograd.Function):
+    """Mean over rows whose gradient is written down, not recorded.
+
+    One pass computes value and gradient chunk by chunk, so nothing but one (N, C)
+    buffer is kept for the backward pass.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, student: Tensor, teacher: Tensor, scale: float, chunk_fn: ChunkFn
+    ) -> Tensor:
+        dtype = compute_dtype(student, teacher)
+        rows, classes = student.shape
+        budget = _CPU_CHUNK if student.device.type == 'cpu' else _GPU_CHUNK
+        step = max(1, budget // max(1, classes))
+        keep = ctx.needs_input_grad[0]
+        grad = torch.empty_like(student, dtype=dtype) if keep else None
+        total = torch.zeros((), dtype=torch.float64, device=student.device)
+        for start in range(0, rows, step):
+            part = slice(start, start + step)
+            value, slope = chunk_fn(
+                student[part].to(dtype, copy=True), teacher[part].to(dtype, copy=True)
+            )
+            total += value
+            if grad is not None:
+                grad[part] = slope
+        # Scaled in the backward pass, after the loss scale of mixed precision.
+        ctx.scale = scale / max(1, rows)
+        ctx.student_dtype = student.dtype
+        ctx.save_for_backward(*(() if grad is None else (grad,)))
+        return (total * ctx.scale).clamp(max=torch.finfo(dtype).max).to(dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                'The losses of mmkd_logit have no second derivative, but the gradient '
+                'was asked for with create_graph=True.'
+            )
+        (grad,) = ctx.saved_tensors
+        grad_student = (grad * (grad_output * ctx.scale)).to(ctx.student_dtype)
+        return grad_student, None, None, None
+
+
+def closed_form_loss(
+    student: Tensor, teacher: Tensor, chunk_fn: ChunkFn, scale: float = 1.0
+) -> Tensor:
+    """Mean over rows of a loss that gives its own gradient.
+
+    Args:
+        student (Tensor): Student logits of shape (N, C).
+        teacher (Tensor): Teacher logits of shape (N, C). Gets no gradient.
+        chunk_fn (Callable): Takes some rows of both, as copies in float32 or wider
+            that it may overwrite, and returns the sum of their losses and the
+            gradient of that sum with respect to the student's.
+        scale (float): Factor of value and gradient. Defaults to 1.0.
+
+    Returns:
+        Tensor: A scalar in float32, or in float64 if an input is. It is 0 and keeps
+        the graph if there are no rows.
+
+    Raises:
+        TypeError: If an input is not a floating point tensor.
+        ValueError: If the shapes are not one and the same (N, C).
+    """
+    check_pair(student, teacher)
+    return _ClosedForm.apply(student, teacher.detach(), scale, chunk_fn)

@@ -1,0 +1,20 @@
+"""Distiller, teacher, heads, losses and backbones."""
+
+from mmkd_logit import registry  # noqa: F401  first: its error names the extras
+from mmkd_logit.models.backbones import CIFARResNet
+from mmkd_logit.models.distillers import LogitDistiller
+from mmkd_logit.models.heads import LinearLogitHead, MLPLogitHead
+from mmkd_logit.models.losses import BinaryKLLoss, BinaryKLNormLoss, KDLoss, LogitLoss
+from mmkd_logit.models.teachers import Teacher
+
+__all__ = [
+    'BinaryKLLoss',
+    'BinaryKLNormLoss',
+    'CIFARResNet',
+    'KDLoss',
+    'LinearLogitHead',
+    'LogitDistiller',
+    'LogitLoss',
+    'MLPLogitHead',
+    'Teacher',
+]

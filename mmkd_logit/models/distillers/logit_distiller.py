@@ -1,0 +1,337 @@
+"""The one model that the Runner trains: a student, and what it learns from."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.logging import MessageHub
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from mmkd_logit.models.distillers.logit_tap import (
+    LogitTap,
+    find_logit_layer,
+    layer_channels,
+)
+from mmkd_logit.models.losses import LogitLoss
+from mmkd_logit.models.teachers import Teacher, side_rng
+from mmkd_logit.registry import MODELS
+from mmkd_logit.structures import LogitRows
+
+
+@MODELS.register_module()
+class LogitDistiller(BaseModel):
+    """Trains a student on its own task and on the logits of a frozen teacher.
+
+    In training it adds distillation losses to the student's own. In validation and
+    testing it is the student, and needs no teacher.
+
+    Args:
+        student (dict): Config of the student, an ordinary mmpretrain classifier.
+        teacher (dict): Settings of :class:`Teacher`: ``config`` or ``model``, and
+            ``checkpoint``.
+        losses (dict[str, dict]): Configs of the distillation losses by name. Each is
+            logged as ``loss_<name>``.
+        aux_head (dict, optional): Config of DHKD's auxiliary head, on which losses
+            with ``head='aux'`` act. Its ``in_channels`` and ``num_classes`` are filled
+            in. Defaults to None.
+        task_loss_weight (float): Factor of the student's own losses. At 0 they are
+            logged, with ``task`` in place of ``loss``, but not trained on. Defaults
+            to 1.0.
+        logit_layer (str, optional): Name of the student's last layer, as
+            ``'head.fc'``. Defaults to None: it is found in the usual heads.
+        data_preprocessor (dict, optional): Config of the student's data
+            preprocessor, if it is not in ``student``. The Runner fills it in.
+            Defaults to None.
+        init_cfg (dict, optional): Initialization of the weights. Defaults to None.
+
+    Raises:
+        TypeError: If a config has a key that its class does not take.
+        ValueError: If the parts do not fit together: no losses, a loss on
+            ``head='aux'`` without ``aux_head`` or the reverse, a last layer that can
+            not be found, a loss that needs labels with mixup or CutMix.
+    """
+
+    def __init__(
+        self,
+        student: dict,
+        teacher: dict,
+        losses: dict[str, dict],
+        aux_head: dict | None = None,
+        task_loss_weight: float = 1.0,
+        logit_layer: str | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        student = copy.deepcopy(dict(student))
+        if data_preprocessor is not None:
+            student.setdefault('data_preprocessor', data_preprocessor)
+        student_model = MODELS.build(student)
+        super().__init__(student_model.data_preprocessor, init_cfg)
+        self.student = student_model
+        self.logit_layer = find_logit_layer(student_model, logit_layer)
+        self.teacher = _check_keys(Teacher, teacher, 'teacher')(**teacher)
+        self.losses = nn.ModuleDict(
+            {name: _build(cfg, f'losses.{name}') for name, cfg in losses.items()}
+        )
+        self.aux_head: nn.Module | None = None
+        if aux_head is not None:
+            in_channels, num_classes = layer_channels(self._last_layer())
+            with side_rng():
+                self.aux_head = _build(
+                    {
+                        'in_channels': in_channels,
+                        'num_classes': num_classes,
+                        **aux_head,
+                    },
+                    'aux_head',
+                )
+        self.task_loss_weight = task_loss_weight
+        self._check_parts()
+
+    def _last_layer(self) -> nn.Module:
+        return self.student.get_submodule(self.logit_layer)
+
+    def _check_parts(self) -> None:
+        heads = {name: loss.head for name, loss in self.named_losses()}
+        if not heads:
+            raise ValueError('losses must name at least one loss, but is empty.')
+        on_aux = [name for name, head in heads.items() if head == 'aux']
+        if on_aux and self.aux_head is None:
+            raise ValueError(
+                f"Losses {on_aux} have head='aux', but there is no aux_head. Add "
+                "aux_head=dict(type='LinearLogitHead'), or set head='main'."
+            )
+        if self.aux_head is not None and not on_aux:
+            raise ValueError(
+                f'There is an aux_head, but none of the losses {list(heads)} has '
+                "head='aux': it would learn nothing. Set head='aux' or drop aux_head."
+            )
+        weight = self.task_loss_weight
+        if not (math.isfinite(weight) and weight >= 0):
+            raise ValueError(
+                f'task_loss_weight must be finite and not negative, but got {weight}.'
+            )
+        if weight == 0 and len(on_aux) == len(heads):
+            raise ValueError(
+                "task_loss_weight=0 and no loss with head='main': the student's own "
+                'classifier would learn nothing.'
+            )
+        needy = [name for name, loss in self.named_losses() if loss.needs_labels]
+        if needy and self._mixes_images():
+            raise ValueError(
+                f'Losses {needy} need one label an image, but the student trains '
+                'with mixup or CutMix (batch augments), which blend labels. Remove '
+                'the losses, or student.train_cfg.augments.'
+            )
+
+    def named_losses(self) -> list[tuple[str, LogitLoss]]:
+        """The distillation losses with the names that the config gives them."""
+        return list(self.losses.items())  # type: ignore[arg-type]
+
+    def _mixes_images(self) -> bool:
+        return getattr(self.data_preprocessor, 'batch_augments', None) is not None
+
+    def init_weights(self) -> None:
+        """Initialize student and auxiliary head, and load the teacher.
+
+        Raises:
+            FileNotFoundError: If the teacher's checkpoint does not exist.
+            ValueError: If it does not fit the teacher, or the teacher has another
+                number of classes than the student.
+        """
+        super().init_weights()
+        self.teacher.load(self.student)
+        try:
+            layer = find_logit_layer(self.teacher.module)
+        except ValueError:  # an unusual head: its logits are checked in the first step
+            return
+        classes = layer_channels(self._last_layer())[1]
+        teacher_classes = layer_channels(self.teacher.module.get_submodule(layer))[1]
+        if classes != teacher_classes:
+            raise ValueError(
+                f'{self.teacher.name} predicts {teacher_classes} classes, but the '
+                f'student {classes}. Both must be trained on the same classes.'
+            )
+
+    def forward(
+        self,
+        inputs: Tensor,
+        data_samples: list[Any] | None = None,
+        mode: str = 'tensor',
+    ) -> Any:
+        """In mode 'loss' the distiller's losses, else what the student gives.
+
+        Args:
+            inputs (Tensor): Preprocessed images, shape (N, channels, H, W).
+            data_samples (list, optional): The toolbox's data samples. Defaults to
+                None.
+            mode (str): 'loss', 'predict' or 'tensor'. Defaults to 'tensor'.
+
+        Returns:
+            dict[str, Tensor] | list | Tensor: As of the student.
+        """
+        if mode == 'loss':
+            assert data_samples is not None
+            return self.loss(inputs, data_samples)
+        return self.student(inputs, data_samples, mode=mode)
+
+    def loss(self, inputs: Tensor, data_samples: list[Any]) -> dict[str, Any]:
+        """The student's own losses, the distillation losses, and how they agree.
+
+        Args:
+            inputs (Tensor): Preprocessed images, shape (N, channels, H, W).
+            data_samples (list): The toolbox's data samples.
+
+        Returns:
+            dict[str, Tensor]: Scalars. Those with 'loss' in their name are summed. A
+            student's own that is just called 'loss' becomes 'loss_task': the sum
+            gets that name in the log.
+
+        Raises:
+            RuntimeError: If the teacher's logits are not finite, or the student's
+                last layer does not run exactly once.
+        """
+        # The teacher rests while no loss asks for it.
+        distils = any(loss.weight != 0 for _, loss in self.named_losses())
+        if distils:
+            teacher = self.teacher(inputs)
+            check = _FiniteCheck(teacher)
+        with LogitTap(self._last_layer(), self.logit_layer) as tap:
+            task = self.student.loss(inputs, data_samples)
+        losses = self._weighted_task(task)
+        if not distils:
+            zero = _touch(self)
+            return losses | {f'loss_{name}': zero for name in self.losses}
+
+        aux = self.aux_head(tap.feature) if self.aux_head is not None else None
+        rows = LogitRows.from_images(
+            tap.logits, teacher, aux, data_samples, mixed=self._mixes_images()
+        )
+        for name, loss in self.named_losses():
+            losses[f'loss_{name}'] = loss(rows)
+        if self.task_loss_weight == 0:
+            losses[f'loss_{name}'] = losses[f'loss_{name}'] + _touch(self.student)
+        losses['teacher_agreement'] = _agreement(rows)
+        if not check.passed():
+            step = MessageHub.get_current_instance().runtime_info.get('iter')
+            raise RuntimeError(
+                f'{self.teacher.name} gave logits that are not finite at iteration '
+                f'{step}. The student and its losses are not the cause: look at the '
+                "teacher's checkpoint, its normalization, and its dtype."
+            )
+        return losses
+
+    def _weighted_task(self, task: Mapping[str, Any]) -> dict[str, Any]:
+        weight = self.task_loss_weight
+        losses: dict[str, Any] = {}
+        for key, value in task.items():
+            if 'loss' not in key:
+                losses[key] = value
+            elif weight == 0:
+                losses[key.replace('loss', 'task')] = _each(value, Tensor.detach)
+            else:
+                name = 'loss_task' if key == 'loss' else key
+                losses[name] = _each(value, lambda part: part * weight)
+        return losses
+
+    def get_layer_depth(self, param_name: str) -> tuple[int, int]:
+        """Depth of a parameter, for layer-wise learning rates; as of the student.
+
+        Args:
+            param_name (str): Name of a parameter of the distiller.
+
+        Returns:
+            tuple[int, int]: Its depth, and the number of depths. The auxiliary head
+            is as deep as the student's own.
+        """
+        name = param_name.removeprefix('student.')
+        if name == param_name:
+            name = self.logit_layer
+        return self.student.get_layer_depth(name)
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> LogitDistiller:
+        super()._apply(fn, recurse)
+        self.teacher._apply(fn)
+        return self
+
+    def _load_from_state_dict(
+        self, state_dict: dict, prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Take the checkpoint of a plain student too, as for testing."""
+        own = self.state_dict(prefix=prefix)
+        if not any(key.startswith(f'{prefix}student.') for key in state_dict):
+            plain = {key: state_dict.pop(key) for key in list(state_dict)}
+            state_dict.update(own)
+            for key, value in plain.items():
+                key = key.removeprefix(prefix)
+                state_dict[f'{prefix}student.{key}'] = value
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+class _FiniteCheck:
+    """Whether logits are finite, asked without waiting for the student's forward.
+
+    On a GPU only the teacher's part of the queue is waited for.
+    """
+
+    def __init__(self, logits: Tensor) -> None:
+        self._logits = logits
+        self._sum = logits.sum(dtype=torch.float32).to('cpu', non_blocking=True)
+        self._event = torch.cuda.Event() if logits.is_cuda else None
+        if self._event is not None:
+            self._event.record()
+
+    def passed(self) -> bool:
+        if self._event is not None:
+            self._event.synchronize()
+        # A sum can overflow where every logit is finite.
+        return bool(self._sum.isfinite()) or bool(self._logits.isfinite().all())
+
+
+@torch.no_grad()
+def _agreement(rows: LogitRows) -> Tensor:
+    """Share of rows with the same top-1 class."""
+    same = rows.student.argmax(1) == rows.teacher.argmax(1)
+    return same.sum() / max(1, len(rows))
+
+
+def _touch(module: nn.Module) -> Tensor:
+    """A zero that reaches every parameter: DDP waits for all of them."""
+    return torch.stack([p.reshape(-1)[:0].sum() for p in module.parameters()]).sum()
+
+
+def _each(value: Any, fn: Callable[[Tensor], Tensor]) -> Any:
+    """Apply to a loss, or to each of a list of losses."""
+    return fn(value) if isinstance(value, Tensor) else [fn(part) for part in value]
+
+
+def _build(cfg: dict, where: str) -> nn.Module:
+    """Build a loss or a head of this package, or a registered one of the user's."""
+    if 'type' not in cfg:
+        raise ValueError(f'{where} must have a type, but got {dict(cfg)}.')
+    cfg = {'_scope_': 'mmkd_logit', **cfg}
+    kind = MODELS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
+    if kind is not None:
+        keys = {key: cfg[key] for key in cfg if key not in ('type', '_scope_')}
+        _check_keys(kind, keys, where)
+    return MODELS.build(cfg)
+
+
+def _check_keys(kind: Callable, keys: Mapping | Sequence[str], where: str) -> Callable:
+    """Raise if a class does not take a key of its config."""
+    known = inspect.signature(kind).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in known.values()):
+        return kind
+    unknown = [key for key in keys if key not in known]
+    if unknown:
+        raise TypeError(
+            f'{where} has the unknown key {", ".join(map(repr, unknown))}. '
+            f'{getattr(kind, "__name__", kind)} takes {", ".join(known)}.'
+        )
+    return kind

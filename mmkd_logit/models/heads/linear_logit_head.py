@@ -1,0 +1,43 @@
+"""DHKD's auxiliary head: a second linear classifier."""
+
+from __future__ import annotations
+
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmkd_logit.registry import MODELS
+
+
+@MODELS.register_module()
+class LinearLogitHead(BaseModule):
+    """Linear(D, C) on the pre-logits feature, for pairs of one family.
+
+    It is trained beside the student's own classifier and dropped afterwards.
+
+    Source: https://arxiv.org/abs/2411.08937
+
+    Args:
+        in_channels (int): Size D of the feature. The distiller fills it in.
+        num_classes (int): Number of classes C. The distiller fills it in.
+        init_cfg (dict, optional): Initialization of the weights. Defaults to a normal
+            distribution of std 0.01, as in mmpretrain's linear head.
+
+    Example:
+        >>> import torch
+        >>> from mmkd_logit.models.heads import LinearLogitHead
+        >>> LinearLogitHead(in_channels=8, num_classes=3)(torch.zeros(2, 8)).shape
+        torch.Size([2, 3])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        init_cfg: dict | None = dict(type='Normal', layer='Linear', std=0.01),
+    ) -> None:
+        super().__init__(init_cfg)
+        self.fc = nn.Linear(in_channels, num_classes)
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """Logits of shape (N, C) from features of shape (N, D)."""
+        return self.fc(feature)

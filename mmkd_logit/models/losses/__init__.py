@@ -1,0 +1,7 @@
+"""One thin registered class a method, over ``mmkd_logit.functional``."""
+
+from mmkd_logit.models.losses.base import LogitLoss
+from mmkd_logit.models.losses.binary_kl_loss import BinaryKLLoss, BinaryKLNormLoss
+from mmkd_logit.models.losses.kd_loss import KDLoss
+
+__all__ = ['BinaryKLLoss', 'BinaryKLNormLoss', 'KDLoss', 'LogitLoss']

@@ -1,0 +1,72 @@
+"""The logit-level losses of DHKD, as registered losses."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from mmkd_logit.functional import binary_kl_loss, binary_kl_norm_loss
+from mmkd_logit.functional._closed_form import check_positive
+from mmkd_logit.models.losses.base import LogitLoss
+from mmkd_logit.registry import MODELS
+from mmkd_logit.structures import LogitRows
+
+
+@MODELS.register_module()
+class BinaryKLLoss(LogitLoss):
+    """BinaryKL, :func:`mmkd_logit.functional.binary_kl_loss`.
+
+    Source: https://arxiv.org/abs/2411.08937
+
+    Args:
+        tau (float): Temperature, above 0. Defaults to 2.0.
+        loss_weight (float): Factor of the loss. Defaults to 1.0.
+        head (str): 'main' or 'aux', see :class:`LogitLoss`. Defaults to 'main'.
+        standardize (bool): Whether to z-score both logits per row first. Defaults to
+            False.
+
+    Raises:
+        ValueError: If a setting is out of its range.
+
+    Example:
+        >>> import torch
+        >>> from mmkd_logit.models.losses import BinaryKLLoss
+        >>> from mmkd_logit.structures import LogitRows
+        >>> logits = torch.tensor([[2.0, 0.0, 0.0]])
+        >>> BinaryKLLoss()(LogitRows(student=logits, teacher=logits))
+        tensor(0.)
+    """
+
+    def __init__(
+        self,
+        tau: float = 2.0,
+        loss_weight: float = 1.0,
+        head: str = 'main',
+        standardize: bool = False,
+    ) -> None:
+        super().__init__(loss_weight, head, standardize)
+        check_positive('tau', tau)
+        self.tau = tau
+
+    def compute(self, student: Tensor, teacher: Tensor, rows: LogitRows) -> Tensor:
+        return binary_kl_loss(student, teacher, self.tau)
+
+
+@MODELS.register_module()
+class BinaryKLNormLoss(BinaryKLLoss):
+    """BinaryKL-Norm, :func:`mmkd_logit.functional.binary_kl_norm_loss`.
+
+    Takes the settings of :class:`BinaryKLLoss`.
+
+    Source: https://arxiv.org/abs/2411.08937
+
+    Example:
+        >>> import torch
+        >>> from mmkd_logit.models.losses import BinaryKLNormLoss
+        >>> from mmkd_logit.structures import LogitRows
+        >>> logits = torch.tensor([[2.0, 0.0, 0.0]])
+        >>> BinaryKLNormLoss()(LogitRows(student=logits, teacher=logits))
+        tensor(0.)
+    """
+
+    def compute(self, student: Tensor, teacher: Tensor, rows: LogitRows) -> Tensor:
+        return binary_kl_norm_loss(student, teacher, self.tau)

@@ -1,0 +1,51 @@
+"""Knowledge distillation with softened softmax, as a registered loss."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from mmkd_logit.functional import kd_loss
+from mmkd_logit.functional._closed_form import check_positive
+from mmkd_logit.models.losses.base import LogitLoss
+from mmkd_logit.registry import MODELS
+from mmkd_logit.structures import LogitRows
+
+
+@MODELS.register_module()
+class KDLoss(LogitLoss):
+    """Hinton's distillation loss, :func:`mmkd_logit.functional.kd_loss`.
+
+    Source: https://arxiv.org/abs/1503.02531
+
+    Args:
+        tau (float): Temperature, above 0. Defaults to 4.0.
+        loss_weight (float): Factor of the loss. Defaults to 1.0.
+        head (str): 'main' or 'aux', see :class:`LogitLoss`. Defaults to 'main'.
+        standardize (bool): Whether to z-score both logits per row first. Defaults to
+            False.
+
+    Raises:
+        ValueError: If a setting is out of its range.
+
+    Example:
+        >>> import torch
+        >>> from mmkd_logit.models.losses import KDLoss
+        >>> from mmkd_logit.structures import LogitRows
+        >>> logits = torch.tensor([[2.0, 0.0, 0.0]])
+        >>> KDLoss(tau=1.0)(LogitRows(student=logits, teacher=logits))
+        tensor(0.)
+    """
+
+    def __init__(
+        self,
+        tau: float = 4.0,
+        loss_weight: float = 1.0,
+        head: str = 'main',
+        standardize: bool = False,
+    ) -> None:
+        super().__init__(loss_weight, head, standardize)
+        check_positive('tau', tau)
+        self.tau = tau
+
+    def compute(self, student: Tensor, teacher: Tensor, rows: LogitRows) -> Tensor:
+        return kd_loss(student, teacher, self.tau)

@@ -1,0 +1,223 @@
+"""The frozen model whose logits a student learns from."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import broadcast
+from mmengine.logging import print_log
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from mmkd_logit.models.teachers.checkpoint import (
+    load_strictly,
+    read_checkpoint,
+    weights_of,
+)
+from mmkd_logit.models.teachers.normalization import Renormalize
+from mmkd_logit.registry import MODELS
+
+_MISSING: Any = object()
+
+
+class Teacher:
+    """A frozen classifier or segmentor, outside the module tree of the distiller.
+
+    It is no ``nn.Module``, so it is in no checkpoint, optimizer, EMA copy or DDP
+    bucket, and ``train()`` never reaches it. The distiller passes device and type on
+    to it. It is built, and its weights are read, when training starts.
+
+    Args:
+        config (str, optional): Config of the teacher: a path, or one of a package as
+            ``'mmpretrain::resnet/resnet34_8xb32_in1k.py'``.
+        model (dict, optional): Config of its model alone, in place of ``config``.
+        checkpoint (str | None): Path or http(s) address of its weights. Must be
+            given; None means random weights, and warns.
+        dtype (str, optional): Floating point type that it runs in, as 'bfloat16'.
+            Defaults to None, that of the student.
+        channels_last (bool): Whether it runs in the channels_last memory format.
+            Defaults to False.
+        compile (bool | dict): Whether it is compiled; a dict holds the arguments of
+            ``torch.compile``. Defaults to False.
+
+    Raises:
+        ValueError: If not exactly one of ``config`` and ``model`` is given, or
+            ``checkpoint`` is missing, or ``dtype`` is no floating point type.
+    """
+
+    def __init__(
+        self,
+        config: str | None = None,
+        model: dict | None = None,
+        checkpoint: str | None = _MISSING,
+        dtype: str | None = None,
+        channels_last: bool = False,
+        compile: bool | dict = False,
+    ) -> None:
+        if (config is None) == (model is None):
+            raise ValueError(
+                "teacher needs one of config (a path, or 'package::path') and model "
+                f'(a dict), but got config={config!r} and model={model!r}.'
+            )
+        if checkpoint is _MISSING:
+            raise ValueError(
+                'teacher needs a checkpoint: the path or URL of its weights. Say '
+                'checkpoint=None if random weights are really meant.'
+            )
+        self.config = config
+        self.model = model
+        self.checkpoint = checkpoint
+        self.dtype = _dtype(dtype)
+        self.channels_last = channels_last
+        self.compile = compile
+        self.module: BaseModel | None = None
+        self._forward: Callable[..., Any] | None = None
+        self._renormalize: Renormalize | None = None
+
+    def __deepcopy__(self, memo: dict) -> Teacher:
+        """Copies of the distiller, as EMA makes them, share the teacher."""
+        return self
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f'teacher {self.config or (self.model or {}).get("type")}'
+
+    @property
+    def loaded(self) -> bool:
+        """Whether it is built and has its weights."""
+        return self.module is not None
+
+    def load(self, student: BaseModel) -> None:
+        """Build the model and read its weights; once.
+
+        Args:
+            student (BaseModel): The student. The teacher goes to its device and
+                type, and undoes its normalization if that differs.
+
+        Raises:
+            FileNotFoundError: If the checkpoint does not exist.
+            ValueError: If the checkpoint can not be read or does not fit the model.
+        """
+        if self.loaded:
+            return
+        model = self._model_config()
+        with side_rng():
+            module = MODELS.build(model)
+        if self.checkpoint is None:
+            warnings.warn(f'{self.name} has random weights (checkpoint=None).')
+            for value in module.state_dict().values():
+                broadcast(value)
+        else:
+            weights = weights_of(read_checkpoint(self.checkpoint))
+            load_strictly(module, weights, f'{self.name}: {self.checkpoint}')
+            print_log(f'{self.name}: weights of {self.checkpoint}', logger='current')
+        if 'data_preprocessor' in model:
+            self._renormalize = Renormalize.between(
+                student.data_preprocessor, module.data_preprocessor
+            )
+        like = next(student.parameters())
+        module.eval().requires_grad_(False)
+        module.to(device=like.device, dtype=self.dtype or like.dtype)
+        if self.channels_last:
+            module.to(memory_format=torch.channels_last)
+        self.module = self._forward = module
+        if self.compile:
+            options = self.compile if isinstance(self.compile, dict) else {}
+            self._forward = torch.compile(module, **options)
+
+    def _model_config(self) -> dict:
+        if self.config is None:
+            assert self.model is not None
+            return copy.deepcopy(self.model)
+        cfg = _read_config(self.config)
+        model = cfg.model
+        if str(model.type).rpartition('.')[2] == 'LogitDistiller':
+            model = model.student
+        model.setdefault('_scope_', cfg.get('default_scope', 'mmengine'))
+        if cfg.get('data_preprocessor') is not None:
+            model.setdefault('data_preprocessor', cfg.data_preprocessor)
+        return model
+
+    def _apply(self, fn: Callable[[Tensor], Tensor]) -> None:
+        """Follow the distiller to another device or type."""
+        if self.module is not None:
+            self.module._apply(fn)
+            if self.dtype is not None:
+                self.module.to(self.dtype)
+
+    def prepare(self, inputs: Tensor) -> Tensor:
+        """Images as the student gets them, as the teacher expects them."""
+        if self._renormalize is not None:
+            inputs = self._renormalize(inputs)
+        return inputs.to(
+            dtype=self.dtype or inputs.dtype,
+            memory_format=torch.channels_last
+            if self.channels_last
+            else torch.preserve_format,
+        )
+
+    @torch.no_grad()
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Logits of preprocessed images.
+
+        Args:
+            inputs (Tensor): Images of shape (N, channels, H, W), as the student's
+                data preprocessor gives them.
+
+        Returns:
+            Tensor: Logits of shape (N, C, ...), without gradient.
+
+        Raises:
+            TypeError: If the model gives anything but one tensor.
+        """
+        assert self._forward is not None, 'Teacher.load() comes first.'
+        logits = self._forward(self.prepare(inputs), mode='tensor')
+        if not isinstance(logits, Tensor):
+            raise TypeError(
+                f'{self.name} must give one tensor of logits, but gave a '
+                f'{type(logits).__name__}.'
+            )
+        return logits
+
+    @torch.no_grad()
+    def predict(self, inputs: Tensor, data_samples: Sequence[Any]) -> list[Any]:
+        """Predictions of preprocessed images, as the toolbox's evaluator takes them."""
+        assert self.module is not None, 'Teacher.load() comes first.'
+        return self.module(self.prepare(inputs), data_samples, mode='predict')
+
+
+@contextmanager
+def side_rng() -> Iterator[None]:
+    """Random numbers of its own for what the plain student does not have.
+
+    So a student starts from the same weights with and without distillation.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(torch.initial_seed() + 1)
+        yield
+
+
+def _dtype(name: str | None) -> torch.dtype | None:
+    if name is None:
+        return None
+    dtype = getattr(torch, str(name).removeprefix('torch.'), None)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise ValueError(
+            "teacher.dtype must be a floating point type as 'bfloat16', but got "
+            f'{name!r}.'
+        )
+    return dtype
+
+
+def _read_config(path: str) -> Config:
+    # mmengine resolves 'package::path' in _base_ only.
+    if '::' in path:
+        return Config.fromstring(f'_base_ = [{path!r}]', '.py')
+    return Config.fromfile(path)

@@ -1,0 +1,42 @@
+"""Child registries of mmengine's: ``type='mmkd_logit.LogitDistiller'`` and so on.
+
+The modules are imported when a registry is first asked for one of them.
+"""
+
+from __future__ import annotations
+
+from mmkd_logit.compat import INSTALL_HINT, check_stack, register_config_packages
+
+try:
+    from mmengine.registry import DATASETS as MMENGINE_DATASETS
+    from mmengine.registry import HOOKS as MMENGINE_HOOKS
+    from mmengine.registry import MODELS as MMENGINE_MODELS
+    from mmengine.registry import Registry
+except ModuleNotFoundError as error:
+    if error.name != 'mmengine':
+        raise
+    raise ModuleNotFoundError(INSTALL_HINT, name='mmengine') from error
+
+check_stack()
+register_config_packages()
+
+MODELS = Registry(
+    'model',
+    parent=MMENGINE_MODELS,
+    scope='mmkd_logit',
+    locations=['mmkd_logit.models'],
+)
+HOOKS = Registry(
+    'hook',
+    parent=MMENGINE_HOOKS,
+    scope='mmkd_logit',
+    locations=['mmkd_logit.engine'],
+)
+DATASETS = Registry(
+    'dataset',
+    parent=MMENGINE_DATASETS,
+    scope='mmkd_logit',
+    locations=['mmkd_logit.datasets'],
+)
+
+__all__ = ['DATASETS', 'HOOKS', 'MODELS']

@@ -1,0 +1,65 @@
+"""Tiny models and data, made on the spot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU')
+
+
+@pytest.fixture(params=['cpu', pytest.param('cuda', marks=NO_GPU)])
+def device(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def _scope_and_seed() -> None:
+    """What a Runner sets up before it builds a model."""
+    init_default_scope('mmpretrain')
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def classifier() -> Callable[..., dict]:
+    """Config of a small mmpretrain classifier: 8 features, 5 classes."""
+
+    def make(num_classes: int = 5, in_channels: int = 64, **head: Any) -> dict:
+        return dict(
+            type='ImageClassifier',
+            backbone=dict(type='mmkd_logit.CIFARResNet', arch='resnet8'),
+            neck=dict(type='GlobalAveragePooling'),
+            head={
+                'type': 'LinearClsHead',
+                'num_classes': num_classes,
+                'in_channels': in_channels,
+                'loss': dict(type='CrossEntropyLoss'),
+                **head,
+            },
+            data_preprocessor=dict(
+                num_classes=num_classes, mean=[0.0] * 3, std=[1.0] * 3
+            ),
+        )
+
+    return make
+
+
+@pytest.fixture
+def batch() -> Callable[..., dict]:
+    """Images and labels as a data loader gives them."""
+    from mmpretrain.structures import DataSample
+
+    def make(size: int = 4, num_classes: int = 5) -> dict:
+        samples = []
+        for index in range(size):
+            sample = DataSample().set_gt_label(index % num_classes)
+            sample.set_field(100 + index, 'sample_idx', field_type='metainfo')
+            sample.set_field(num_classes, 'num_classes', field_type='metainfo')
+            samples.append(sample)
+        return dict(inputs=torch.randn(size, 3, 8, 8), data_samples=samples)
+
+    return make

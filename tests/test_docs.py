@@ -1,0 +1,103 @@
+"""What the Markdown files name exists, and their commands take what they are given."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(
+    path
+    for path in ROOT.rglob('*.md')
+    if not {'.mim', 'work_dirs'} & set(path.parts)
+    and not any(part.startswith('.') for part in path.relative_to(ROOT).parts)
+)
+PATH = re.compile(r'(?<![\w/.:-])((?:configs|tools|docs|tests|mmkd_logit)/[\w./-]*\w)')
+every_page = pytest.mark.parametrize(
+    'page', PAGES, ids=lambda page: str(page.relative_to(ROOT))
+)
+
+
+def code_blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf'^```{language}\n(.*?)^```', page.read_text(), re.M | re.S)
+
+
+@every_page
+def test_paths_exist(page: Path) -> None:
+    text = page.read_text()
+    missing = [path for path in PATH.findall(text) if not (ROOT / path).exists()]
+    for target in re.findall(r'\]\(([^)#]+)', text):
+        if '://' not in target and not (page.parent / target).exists():
+            missing.append(target)
+    assert not missing
+
+
+@cache
+def help_of(tool: str) -> str:
+    """What a tool says of its arguments."""
+    command = [sys.executable, str(ROOT / tool), '--help']
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@every_page
+def test_commands_take_their_options(page: Path) -> None:
+    for block in code_blocks(page, 'bash'):
+        for line in re.split(r'\n|&&', block.replace('\\\n', ' ')):
+            words = shlex.split(line, comments=True)
+            if len(words) < 2 or words[0] != 'python' or words[1] == '-m':
+                continue
+            assert (ROOT / words[1]).is_file(), line
+            for word in words[2:]:
+                if word.startswith('--'):
+                    assert word in help_of(words[1]), line
+
+
+def test_the_config_of_the_readme_merges(tmp_path: Path) -> None:
+    (example,) = (
+        block
+        for block in code_blocks(ROOT / 'README.md', 'python')
+        if block.startswith('_base_')
+    )
+    # An uninstalled checkout has no package to inherit from.
+    methods = ROOT / 'configs' / '_base_' / 'methods'
+    example = example.replace('mmkd_logit::_base_/methods', str(methods))
+    path = tmp_path / 'mine.py'
+    path.write_text(example)
+    model = Config.fromfile(path).model
+    assert model.type == 'mmkd_logit.LogitDistiller'
+    assert model.student.head.num_classes == 10
+    assert model.losses.dhkd.head == 'aux'
+
+
+def test_the_loss_of_the_readme_works() -> None:
+    import torch
+
+    from mmkd_logit.registry import MODELS
+    from mmkd_logit.structures import LogitRows
+
+    (example,) = (
+        block
+        for block in code_blocks(ROOT / 'README.md', 'python')
+        if 'register_module' in block
+    )
+    exec(example, {})
+    loss = MODELS.build(dict(type='mmkd_logit.LogitMSELoss', loss_weight=0.5))
+    rows = LogitRows(student=torch.zeros(2, 3), teacher=torch.full((2, 3), 2.0))
+    assert loss(rows) == 2.0
+
+
+def test_the_changelog_names_every_public_class() -> None:
+    from mmkd_logit import datasets, engine, models
+
+    text = (ROOT / 'CHANGELOG.md').read_text()
+    for module in (datasets, engine, models):
+        for name in module.__all__:
+            if name not in ('LogitLoss', 'Teacher'):
+                assert f'`{name}`' in text, name

@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch.utils.data import Dataset
+
+from mmkd_logit.engine import LossWeightHook
+from mmkd_logit.models import LogitDistiller
+from mmkd_logit.registry import MODELS
+
+pytestmark = pytest.mark.filterwarnings('ignore:.*random weights')
+
+
+class Samples(Dataset):
+    """A few labelled images, as mmpretrain's datasets give them."""
+
+    metainfo = {'classes': tuple('abcde')}
+
+    def __init__(self, samples: dict) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples['inputs'])
+
+    def __getitem__(self, index: int) -> dict:
+        sample = copy.deepcopy(self.samples['data_samples'][index])
+        return dict(inputs=self.samples['inputs'][index], data_samples=sample)
+
+
+class Share(BaseMetric):
+    """Top-1 accuracy in percent."""
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        for sample in data_samples:
+            self.results.append((sample['pred_label'] == sample['gt_label']).item())
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        return {'top1': 100 * sum(results) / len(results)}
+
+
+class Record(Hook):
+    """Keeps what a test asks for after each step."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, what: Callable[[Runner], Any]) -> None:
+        self.what = what
+        self.seen: list[Any] = []
+
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        self.seen.append(self.what(runner))
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, classifier: Callable[..., dict], batch: Callable[..., dict]
+) -> Callable[..., Runner]:
+    """Train for three epochs of two iterations, with these hooks."""
+
+    def make(
+        hooks: list, model: dict | None = None, by_epoch: bool = True, **settings: Any
+    ) -> Runner:
+        if model is None:
+            model = dict(
+                type='mmkd_logit.LogitDistiller',
+                student=classifier(),
+                teacher=dict(model=classifier(), checkpoint=None),
+                aux_head=dict(type='LinearLogitHead'),
+                losses=dict(
+                    dhkd=dict(type='BinaryKLNormLoss', head='aux'),
+                    kd=dict(type='KDLoss'),
+                ),
+            )
+        loader = dict(
+            batch_size=4,
+            num_workers=0,
+            dataset=Samples(batch(size=8)),
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='default_collate'),
+        )
+        train_cfg = (
+            dict(by_epoch=True, max_epochs=3, val_interval=1)
+            if by_epoch
+            else dict(by_epoch=False, max_iters=6, val_interval=6)
+        )
+        runner = Runner(
+            model=model,
+            work_dir=str(tmp_path / 'work'),
+            train_dataloader=loader,
+            val_dataloader=loader,
+            train_cfg=train_cfg,
+            val_cfg=dict(),
+            val_evaluator=[Share()],
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
+            custom_hooks=hooks,
+            default_scope='mmpretrain',
+            randomness=dict(seed=0),
+            experiment_name=f'{tmp_path.name}_{torch.rand(1).item()}',
+            cfg=dict(train_cfg=train_cfg),
+            **settings,
+        )
+        runner.train()
+        return runner
+
+    return make
+
+
+def weights(runner: Runner) -> tuple[float, ...]:
+    return tuple(loss.weight for loss in runner.model.losses.values())
+
+
+def test_factor() -> None:
+    hook = LossWeightHook(begin=2, end=10, warmup=4)
+    factors = [hook.factor(step) for step in range(12)]
+    assert factors == [0, 0, 0.25, 0.5, 0.75, 1, 1, 1, 1, 1, 0, 0]
+    assert LossWeightHook(end=49).factor(48) == 1
+    assert LossWeightHook(end=49).factor(49) == 0
+
+
+def test_by_epoch(run: Callable[..., Runner]) -> None:
+    record = Record(weights)
+    hook = dict(type='mmkd_logit.LossWeightHook', names='dhkd', warmup=2, end=2)
+    run([hook, record])
+    assert record.seen == [(0.5, 1)] * 2 + [(1, 1)] * 2 + [(0, 1)] * 2
+
+
+@pytest.mark.parametrize('by_epoch', [True, False])
+def test_by_iteration_in_both_loops(by_epoch: bool, run: Callable[..., Runner]) -> None:
+    record = Record(weights)
+    hook = dict(type='mmkd_logit.LossWeightHook', warmup=4, end=5, by_epoch=False)
+    run([hook, record], by_epoch=by_epoch)
+    factors = (0.25, 0.5, 0.75, 1, 1, 0)
+    assert record.seen == [(factor, factor) for factor in factors]
+
+
+def test_bad_schedules(run: Callable[..., Runner]) -> None:
+    for bad in (dict(begin=-1), dict(warmup=-1), dict(begin=5, end=5)):
+        with pytest.raises(ValueError, match='0 <= begin < end'):
+            LossWeightHook(**bad)
+    with pytest.raises(ValueError, match=r"\['kdd'\].*\['dhkd', 'kd'\]"):
+        run([dict(type='mmkd_logit.LossWeightHook', names=['kdd'])])
+    with pytest.raises(ValueError, match='counts iterations. Set by_epoch=False'):
+        run([dict(type='mmkd_logit.LossWeightHook')], by_epoch=False)
+
+
+@pytest.mark.parametrize(
+    'kind', ['LossWeightHook', 'TeacherCheckHook', 'ExportStudentHook']
+)
+def test_hooks_refuse_a_plain_model(
+    kind: str, run: Callable[..., Runner], classifier: Callable[..., dict]
+) -> None:
+    with pytest.raises(TypeError, match=f'{kind} works on a LogitDistiller'):
+        run([dict(type=f'mmkd_logit.{kind}')], model=classifier())
+
+
+def test_teacher_check(run: Callable[..., Runner]) -> None:
+    runner = run([dict(type='mmkd_logit.TeacherCheckHook', metric='top1', minimum=0.0)])
+    logged = runner.message_hub.get_info('teacher')['top1']
+
+    model = runner.model
+    data = model.data_preprocessor(next(iter(runner.val_dataloader)))
+    first = runner.val_dataloader.dataset.samples
+    logits = model.teacher(first['inputs'])
+    right = [
+        logits[i].argmax().item() == sample.gt_label.item()
+        for i, sample in enumerate(first['data_samples'])
+    ]
+    assert logged == 100 * sum(right) / 8
+    assert data['inputs'].shape == (4, 3, 8, 8)
+
+    scalars = next(Path(runner.work_dir).glob('*/vis_data/scalars.json')).read_text()
+    assert f'"teacher/top1": {logged}' in scalars
+    # The student's metrics keep their names.
+    assert 'val/top1' in runner.message_hub.log_scalars
+
+
+def test_teacher_below_the_minimum(run: Callable[..., Runner]) -> None:
+    hook = dict(type='mmkd_logit.TeacherCheckHook', metric='top1', minimum=100.1)
+    with pytest.raises(ValueError, match=r'top1=\d+\.\d+ .* below the minimum of 100'):
+        run([hook])
+    hook['metric'] = 'top5'
+    with pytest.raises(ValueError, match=r"'top5', but the evaluator gives \['top1'\]"):
+        run([hook])
+    with pytest.raises(ValueError, match='metric and minimum together'):
+        run([dict(type='mmkd_logit.TeacherCheckHook', minimum=1.0)])
+
+
+def test_export_student(
+    run: Callable[..., Runner], classifier: Callable[..., dict]
+) -> None:
+    hooks = [dict(type='mmkd_logit.ExportStudentHook')]
+    checkpoint = dict(type='CheckpointHook', save_best='top1', rule='greater')
+    runner = run(hooks, default_hooks=dict(checkpoint=checkpoint))
+    work_dir = Path(runner.work_dir)
+    last = torch.load(work_dir / 'student_last.pth', weights_only=True)
+    plain = MODELS.build(classifier())
+    plain.load_state_dict(last['state_dict'], strict=True)
+    state = runner.model.student.state_dict()
+    assert all(torch.equal(last['state_dict'][key], state[key]) for key in state)
+    assert last['meta']['dataset_meta'] == {'classes': tuple('abcde')}
+    assert last['meta']['epoch'] == 3
+
+    best = torch.load(work_dir / 'student_best.pth', weights_only=True)
+    (path,) = work_dir.glob('best_top1_*.pth')
+    saved = torch.load(path, weights_only=False)['state_dict']
+    for key, value in best['state_dict'].items():
+        assert torch.equal(saved[f'student.{key}'], value), key
+
+
+def test_export_holds_the_averaged_weights(run: Callable[..., Runner]) -> None:
+    ema = dict(type='EMAHook', momentum=0.5)
+    runner = run([ema, dict(type='mmkd_logit.ExportStudentHook')])
+    hook = next(h for h in runner.hooks if type(h).__name__ == 'EMAHook')
+    averaged: LogitDistiller = hook.ema_model.module
+    assert averaged.teacher is runner.model.teacher
+    path = Path(runner.work_dir) / 'student_last.pth'
+    exported = torch.load(path, weights_only=True)['state_dict']
+    for key, value in averaged.student.state_dict().items():
+        assert torch.equal(exported[key], value), key
+    raw = runner.model.student.head.fc.weight
+    assert not torch.equal(exported['head.fc.weight'], raw)
+
+
+def test_several_best_metrics(
+    run: Callable[..., Runner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = {'top/1': 1.0, 'top/2': 2.0}
+    monkeypatch.setattr(Share, 'compute_metrics', lambda self, results: two)
+    checkpoint = dict(type='CheckpointHook', save_best=list(two))
+    hooks = [dict(type='mmkd_logit.ExportStudentHook')]
+    runner = run(hooks, default_hooks=dict(checkpoint=checkpoint))
+    names = {path.name for path in Path(runner.work_dir).glob('student_*.pth')}
+    assert names == {
+        'student_last.pth',
+        'student_best_top_1.pth',
+        'student_best_top_2.pth',
+    }
+
+
+def test_epoch_seed(run: Callable[..., Runner]) -> None:
+    draws = []
+    for _ in range(2):
+        record = Record(lambda runner: torch.rand(1).item())
+        run([dict(type='mmkd_logit.EpochSeedHook'), record])
+        draws.append(record.seen)
+        torch.manual_seed(99)
+    assert draws[0] == draws[1]
+    assert len(set(draws[0])) == 6

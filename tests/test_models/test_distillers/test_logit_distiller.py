@@ -1,0 +1,334 @@
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from mmengine.config import ConfigDict
+from mmengine.optim import OptimWrapper
+from torch import Tensor
+
+from mmkd_logit.functional import binary_kl_norm_loss, kd_loss
+from mmkd_logit.models import LogitDistiller, LogitLoss
+from mmkd_logit.registry import MODELS
+from mmkd_logit.structures import LogitRows
+
+MakeConfig = Callable[..., dict]
+DHKD = dict(
+    aux_head=dict(type='LinearLogitHead'),
+    losses=dict(
+        dhkd=dict(type='BinaryKLNormLoss', tau=2.0, loss_weight=0.1, head='aux')
+    ),
+)
+KD = dict(losses=dict(kd=dict(type='KDLoss', tau=3.0, loss_weight=0.7)))
+
+pytestmark = pytest.mark.filterwarnings('ignore:.*random weights')
+
+
+@MODELS.register_module()
+class NeedsLabelsLoss(LogitLoss):
+    """Cross entropy on the labels: what a loss with hard labels looks like."""
+
+    needs_labels = True
+
+    def compute(self, student: Tensor, teacher: Tensor, rows: LogitRows) -> Tensor:
+        return torch.nn.functional.cross_entropy(student, rows.labels)
+
+
+@pytest.fixture
+def distiller(classifier: MakeConfig) -> Callable[..., LogitDistiller]:
+    def make(init: bool = True, **settings: Any) -> LogitDistiller:
+        model = MODELS.build(
+            {
+                'type': 'mmkd_logit.LogitDistiller',
+                'student': classifier(),
+                'teacher': dict(model=classifier(), checkpoint=None),
+                **settings,
+            }
+        )
+        if init:
+            model.init_weights()
+        return model
+
+    return make
+
+
+def step(model: torch.nn.Module, data: dict) -> dict[str, Tensor]:
+    """Losses of one step, as the Runner makes it, and the backward pass."""
+    data = model.data_preprocessor(copy.deepcopy(data), True)
+    losses = model(**data, mode='loss')
+    model.zero_grad()
+    model.parse_losses(losses)[0].backward()
+    return losses
+
+
+def test_dhkd_step(distiller: Callable, batch: Callable) -> None:
+    model, data = distiller(**DHKD), batch()
+    losses = step(model, data)
+    assert set(losses) == {'loss_task', 'loss_dhkd', 'teacher_agreement'}
+
+    # The same numbers by hand; batch norm uses the batch, so train mode is enough.
+    student, inputs = model.student, data['inputs']
+    feature = student.neck(student.backbone(inputs))[-1]
+    labels = torch.tensor([0, 1, 2, 3])
+    logits, teacher = student.head.fc(feature), model.teacher(inputs)
+    ce = torch.nn.functional.cross_entropy(logits, labels)
+    dhkd = 0.1 * binary_kl_norm_loss(model.aux_head(feature), teacher, 2.0)
+    torch.testing.assert_close(losses['loss_task'], ce)
+    torch.testing.assert_close(losses['loss_dhkd'], dhkd)
+    same = (logits.argmax(1) == teacher.argmax(1)).float().mean()
+    torch.testing.assert_close(losses['teacher_agreement'], same)
+
+    # Each loss reaches its own classifier only; both reach the backbone.
+    head, aux = student.head.fc.weight, model.aux_head.fc.weight
+    torch.testing.assert_close(head.grad, torch.autograd.grad(ce, head)[0])
+    (aux_grad,) = torch.autograd.grad(dhkd, aux, retain_graph=True)
+    torch.testing.assert_close(aux.grad, aux_grad)
+    assert student.backbone.conv1.weight.grad.abs().sum() > 0
+
+
+def test_single_head_and_weighted_task(distiller: Callable, batch: Callable) -> None:
+    model, data = distiller(task_loss_weight=0.1, **KD), batch()
+    losses = step(model, data)
+    inputs = data['inputs']
+    logits = model.student(inputs)
+    ce = torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2, 3]))
+    torch.testing.assert_close(losses['loss_task'], 0.1 * ce)
+    expected = 0.7 * kd_loss(logits, model.teacher(inputs), 3.0)
+    torch.testing.assert_close(losses['loss_kd'], expected)
+
+
+def test_task_loss_weight_zero_is_logged_but_not_added(
+    distiller: Callable, classifier: MakeConfig, batch: Callable
+) -> None:
+    student = classifier(cal_acc=True)
+    model = distiller(student=student, task_loss_weight=0.0, **KD)
+    losses = step(model, batch())
+    assert losses['task'] > 0 and not losses['task'].requires_grad
+    assert 'accuracy_top-1' in losses
+    total, log = model.parse_losses(losses)
+    torch.testing.assert_close(total, losses['loss_kd'])
+    assert log['loss'] == total
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_teacher_rests_while_no_loss_asks_for_it(
+    distiller: Callable, batch: Callable
+) -> None:
+    model = distiller(**DHKD)
+    model.losses['dhkd'].schedule = 0.0
+    calls: list[int] = []
+    model.teacher.module.register_forward_hook(lambda *_: calls.append(1))
+    losses = step(model, batch())
+    assert not calls
+    assert losses['loss_dhkd'] == 0
+    assert model.parse_losses(losses)[0] == losses['loss_task']
+    # DDP waits for every parameter.
+    assert (model.aux_head.fc.weight.grad == 0).all()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_one_of_two_losses_off(distiller: Callable, batch: Callable) -> None:
+    losses = {**KD['losses'], **DHKD['losses']}
+    model = distiller(aux_head=DHKD['aux_head'], losses=losses)
+    model.losses['dhkd'].schedule = 0.0
+    values = step(model, batch())
+    assert values['loss_dhkd'] == 0 and values['loss_kd'] > 0
+    assert (model.aux_head.fc.weight.grad == 0).all()
+
+
+def test_label_smoothing_and_mixup_of_the_student_are_untouched(
+    distiller: Callable, classifier: MakeConfig, batch: Callable
+) -> None:
+    loss = dict(
+        type='LabelSmoothLoss', label_smooth_val=0.1, num_classes=5, mode='original'
+    )
+    student = classifier(loss=loss)
+    student['train_cfg'] = dict(augments=dict(type='Mixup', alpha=1.0))
+    model = distiller(student=student, **DHKD)
+    plain = MODELS.build(student)
+    plain.load_state_dict(model.student.state_dict())
+    data = model.data_preprocessor(batch(), True)
+    losses = model(**data, mode='loss')
+    expected = plain(**data, mode='loss')
+    torch.testing.assert_close(losses['loss_task'], expected['loss'])
+    mixed = data['data_samples'][0].gt_score
+    assert 0 < mixed.max() < 1
+    expected = 0.1 * binary_kl_norm_loss(
+        model.aux_head(model.student.extract_feat(data['inputs'])[-1]),
+        model.teacher(data['inputs']),
+    )
+    torch.testing.assert_close(losses['loss_dhkd'], expected)
+
+
+def test_predicts_as_the_student_and_needs_no_teacher(
+    distiller: Callable, batch: Callable
+) -> None:
+    teacher = dict(config='/nowhere/teacher.py', checkpoint='/nowhere/teacher.pth')
+    model = distiller(init=False, teacher=teacher, **DHKD).eval()
+    with torch.no_grad():
+        predictions = model.val_step(batch())
+        logits = model.student(batch()['inputs'])
+    assert predictions[0].pred_score.shape == (5,)
+    assert logits.shape == (4, 5)
+    with pytest.raises(FileNotFoundError):
+        model.init_weights()
+
+
+def test_teacher_is_in_no_state_and_follows_the_distiller(
+    distiller: Callable, device: str
+) -> None:
+    model = distiller(**DHKD)
+    prefixes = {key.split('.')[0] for key in model.state_dict()}
+    assert prefixes == {'student', 'aux_head'}
+    owned = {id(p) for p in model.parameters()}
+    teacher = model.teacher.module
+    assert not owned & {id(p) for p in teacher.parameters()}
+    assert copy.deepcopy(model).teacher is model.teacher
+    model.train()
+    assert not teacher.training
+    model.to(device).double()
+    weight = teacher.head.fc.weight
+    assert weight.dtype == torch.float64 and weight.device.type == device
+
+
+def test_same_seed_same_student_with_and_without_distillation(
+    distiller: Callable, classifier: MakeConfig
+) -> None:
+    torch.manual_seed(3)
+    plain = MODELS.build(classifier())
+    plain.init_weights()
+    torch.manual_seed(3)
+    model = distiller(
+        aux_head=dict(type='MLPLogitHead'), losses=copy.deepcopy(DHKD['losses'])
+    )
+    state = model.student.state_dict()
+    for key, value in plain.state_dict().items():
+        assert torch.equal(value, state[key]), key
+
+
+def test_loads_its_own_and_the_plain_student_s_weights(
+    distiller: Callable, classifier: MakeConfig
+) -> None:
+    model, other = distiller(**DHKD), distiller(**DHKD)
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other.aux_head.fc.weight, model.aux_head.fc.weight)
+    plain = MODELS.build(classifier())
+    aux = other.aux_head.fc.weight.clone()
+    other.load_state_dict(plain.state_dict())
+    for key, value in plain.state_dict().items():
+        assert torch.equal(other.student.state_dict()[key], value), key
+    assert torch.equal(other.aux_head.fc.weight, aux)
+
+
+def test_a_training_step_moves_student_and_head(
+    distiller: Callable, batch: Callable
+) -> None:
+    model = distiller(**DHKD)
+    before = copy.deepcopy(model.state_dict())
+    teacher = copy.deepcopy(model.teacher.module.state_dict())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    log = model.train_step(batch(), OptimWrapper(optimizer))
+    after = model.state_dict()
+    for key in ('student.head.fc.weight', 'aux_head.fc.weight'):
+        assert not torch.equal(before[key], after[key])
+    torch.testing.assert_close(log['loss'].item(), (log['loss']).item())
+    for key, value in model.teacher.module.state_dict().items():
+        assert torch.equal(value, teacher[key]), key
+
+
+def test_layer_wise_learning_rates(distiller: Callable, classifier: MakeConfig) -> None:
+    vit = dict(
+        type='mmpretrain.VisionTransformer',
+        arch=dict(embed_dims=8, num_layers=2, num_heads=2, feedforward_channels=8),
+        img_size=8,
+        patch_size=4,
+    )
+    student = classifier(type='VisionTransformerClsHead', in_channels=8)
+    student.update(backbone=vit, neck=None)
+    model = distiller(student=student, **DHKD)
+    assert model.logit_layer == 'head.layers.head'
+    plain = model.student.get_layer_depth
+    name = 'backbone.layers.1.attn.qkv.weight'
+    assert model.get_layer_depth(f'student.{name}') == plain(name)
+    assert model.get_layer_depth('aux_head.fc.weight') == plain('head.layers.head')
+
+
+def test_nan_of_the_teacher_is_named(distiller: Callable, batch: Callable) -> None:
+    model = distiller(**KD)
+    model.teacher.module.head.fc.bias.data[2] = float('nan')
+    with pytest.raises(RuntimeError, match='teacher ImageClassifier gave logits that'):
+        step(model, batch())
+
+
+def test_huge_but_finite_logits_are_no_nan(
+    distiller: Callable, batch: Callable
+) -> None:
+    model = distiller(**KD)
+    model.teacher.module.head.fc.bias.data.fill_(3e38)
+    assert step(model, batch())['loss_kd'].isfinite()
+
+
+def test_other_number_of_classes(
+    distiller: Callable, classifier: MakeConfig, batch: Callable
+) -> None:
+    teacher = dict(model=classifier(num_classes=7), checkpoint=None)
+    with pytest.raises(ValueError, match='predicts 7 classes, but the student 5'):
+        distiller(teacher=teacher, **KD)
+    # A head in which no last layer is found: the first step tells.
+    twice = classifier(7, type='StackedLinearClsHead', mid_channels=[7])
+    model = distiller(teacher=dict(model=twice, checkpoint=None), **KD)
+    with pytest.raises(ValueError, match=r'teacher has the shape \(4, 7\)'):
+        step(model, batch())
+
+
+def test_parts_that_do_not_fit(distiller: Callable, classifier: MakeConfig) -> None:
+    def refuse(match: str, error: type = ValueError, **settings: Any) -> None:
+        with pytest.raises(error, match=match):
+            distiller(init=False, **settings)
+
+    refuse("'dhkd'.* have head='aux', but there is no aux_head", losses=DHKD['losses'])
+    refuse('none of the losses', aux_head=DHKD['aux_head'], losses=KD['losses'])
+    refuse('at least one loss', losses={})
+    refuse('must have a type', losses=dict(kd=dict(tau=1.0)))
+    refuse('task_loss_weight must be finite', task_loss_weight=float('nan'), **KD)
+    refuse('would learn nothing', task_loss_weight=0.0, **DHKD)
+    bad = dict(kd=dict(type='KDLoss', temperature=4.0))
+    refuse("losses.kd has the unknown key 'temperature'.*tau", TypeError, losses=bad)
+    bad = dict(kd=dict(type='KDLoss', loss_weight=float('inf')))
+    refuse('loss_weight must be finite', losses=bad)
+    bad_teacher = dict(model=classifier(), checkpoint=None, ckpt='x')
+    refuse("teacher has the unknown key 'ckpt'", TypeError, teacher=bad_teacher, **KD)
+    refuse('is not a layer', logit_layer='head.cls', **KD)
+
+
+def test_mixup_with_a_loss_that_needs_labels(
+    distiller: Callable, classifier: MakeConfig, batch: Callable
+) -> None:
+    losses = dict(ce=dict(type='NeedsLabelsLoss'))
+    student = classifier()
+    values = step(distiller(student=student, losses=losses), batch())
+    torch.testing.assert_close(values['loss_ce'], values['loss_task'])
+    student['train_cfg'] = dict(augments=dict(type='CutMix', alpha=1.0))
+    with pytest.raises(ValueError, match=r"\['ce'\] need one label.*mixup or CutMix"):
+        distiller(student=student, losses=losses)
+
+
+def test_config_dicts_are_left_as_they_are(
+    distiller: Callable, classifier: MakeConfig
+) -> None:
+    student, settings = ConfigDict(classifier()), ConfigDict(copy.deepcopy(DHKD))
+    before = copy.deepcopy((student, settings))
+    distiller(init=False, student=student, **settings)
+    assert (student, settings) == before
+
+
+def test_half_precision(distiller: Callable, batch: Callable) -> None:
+    model, data = distiller(**DHKD), batch()
+    expected = step(model, data)['loss_dhkd']
+    with torch.autocast('cpu', torch.bfloat16):
+        losses = step(model, data)
+    assert losses['loss_dhkd'].dtype == torch.float32
+    torch.testing.assert_close(losses['loss_dhkd'], expected, rtol=0.1, atol=0)

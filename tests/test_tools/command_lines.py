@@ -1,0 +1,96 @@
+"""Runs the command lines of the package, each in a process of its own."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from subprocess import PIPE, STDOUT, CompletedProcess, Popen, TimeoutExpired
+from typing import Any
+
+import torch
+
+REPO = Path(__file__).resolve().parents[2]
+CONFIGS = REPO / 'configs'
+TRAIN = (sys.executable, REPO / 'tools' / 'train.py')
+TEST = (sys.executable, REPO / 'tools' / 'test.py')
+EXPORT = (sys.executable, REPO / 'tools' / 'model_converters' / 'export_student.py')
+
+
+def attempt(
+    *args: str | Path,
+    cwd: Path,
+    env: dict[str, str] | None = None,
+    timeout: float = 120,
+) -> CompletedProcess[str]:
+    """Run a command on the CPU. Its stdout holds both streams."""
+    process = Popen(
+        [str(arg) for arg in args],
+        cwd=cwd,
+        env={
+            **os.environ,
+            # The shell scripts call `python`.
+            'PATH': f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}',
+            'CUDA_VISIBLE_DEVICES': '',
+            'OMP_NUM_THREADS': '1',
+            **(env or {}),
+        },
+        stdout=PIPE,
+        stderr=STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=timeout)
+    except TimeoutExpired:
+        # A launcher ends its workers when it is asked to, not when it is killed.
+        os.killpg(process.pid, signal.SIGTERM)
+        output, _ = process.communicate(timeout=60)
+        raise AssertionError(f'{args} took over {timeout} s:\n{output}') from None
+    return CompletedProcess(process.args, process.returncode, output)
+
+
+def run(
+    *args: str | Path,
+    cwd: Path,
+    env: dict[str, str] | None = None,
+    timeout: float = 120,
+) -> CompletedProcess[str]:
+    """Run a command that must succeed."""
+    result = attempt(*args, cwd=cwd, env=env, timeout=timeout)
+    assert result.returncode == 0, f'{result.args} failed:\n{result.stdout}'
+    return result
+
+
+def metrics_of(config: Path, checkpoint: Path, *args: str | Path, cwd: Path) -> dict:
+    """What tools/test.py measures."""
+    run(*TEST, config, checkpoint, '--out', 'metrics.json', *args, cwd=cwd)
+    return json.loads((cwd / 'metrics.json').read_text())
+
+
+def scalars(work_dir: Path, key: str) -> list[float]:
+    """All values that the latest run in a work dir logged under a key."""
+    newest = max(work_dir.glob('*/vis_data/scalars.json'))
+    logs = map(json.loads, newest.read_text().splitlines())
+    return [log[key] for log in logs if key in log]
+
+
+def load(checkpoint: Path) -> dict[str, Any]:
+    """What a file of mmengine's own holds; it is trusted."""
+    return torch.load(checkpoint, map_location='cpu', weights_only=False)
+
+
+def assert_same(got: Any, expected: Any, atol: float = 0.0) -> None:
+    """Compare nested dicts and lists of tensors and plain values."""
+    if isinstance(expected, torch.Tensor):
+        torch.testing.assert_close(got, expected, rtol=0, atol=atol)
+    elif isinstance(expected, dict):
+        assert list(got) == list(expected)
+        for key in expected:
+            assert_same(got[key], expected[key], atol)
+    elif isinstance(expected, list | tuple):
+        assert len(got) == len(expected)
+        for pair in zip(got, expected):
+            assert_same(*pair, atol)
+    else:
+        assert got == expected

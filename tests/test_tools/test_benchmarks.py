@@ -1,0 +1,17 @@
+"""The benchmarks run; what they measure is not for a test."""
+
+from pathlib import Path
+
+import pytest
+from command_lines import REPO, run
+
+
+@pytest.mark.parametrize(
+    ('script', 'rows'), [('losses', ['BinaryKL-Norm', 'KD']), ('step', ['dhkd', 'kd'])]
+)
+def test_quick(script: str, rows: list[str], tmp_path: Path) -> None:
+    tool = REPO / 'tools' / 'benchmarks' / f'{script}.py'
+    wide = {'COLUMNS': '200'}
+    result = run('python', tool, '--quick', cwd=tmp_path, env=wide)
+    for row in rows:
+        assert row in result.stdout

@@ -1,0 +1,81 @@
+"""A run that was killed and resumed ends where an uninterrupted one ends."""
+
+import os
+from pathlib import Path
+from signal import SIGKILL
+
+import pytest
+from command_lines import CONFIGS, TRAIN, assert_same, attempt, load, run
+
+DHKD = CONFIGS / 'dhkd' / 'res20_res8_digits.py'
+EPOCHS = 4
+# The 55th of 84 iterations is in the third epoch.
+KILL_HOOK = f"""
+import os
+
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+
+@HOOKS.register_module()
+class KillHook(Hook):
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter == 55:
+            os.kill(os.getpid(), {int(SIGKILL)})
+"""
+KILLED = """
+_base_ = './whole.py'
+custom_imports = dict(imports=['kill_hook'])
+custom_hooks = [dict(type='KillHook', priority='LOWEST')]
+"""
+HEADS = {
+    'linear': '',
+    'mlp with dropout': "aux_head=dict(type='MLPLogitHead', dropout=0.3)",
+}
+
+
+@pytest.mark.parametrize('head', HEADS)
+def test_resume(head: str, teacher: Path, tmp_path: Path) -> None:
+    (tmp_path / 'whole.py').write_text(
+        f'_base_ = {str(DHKD)!r}\nmodel = dict({HEADS[head]})\n'
+    )
+    (tmp_path / 'killed.py').write_text(KILLED)
+    (tmp_path / 'kill_hook.py').write_text(KILL_HOOK)
+    path = [str(tmp_path), os.environ.get('PYTHONPATH')]
+    options = (
+        '--cfg-options',
+        f'train_cfg.max_epochs={EPOCHS}',
+        f'model.teacher.checkpoint={teacher}',
+        'default_hooks.teacher_check.minimum=0',
+        # The learning rate drops before the kill, and after it.
+        'param_scheduler.milestones=[2,3]',
+    )
+
+    run(*TRAIN, 'whole.py', '--work-dir', 'whole', *options, cwd=tmp_path)
+    killed = attempt(
+        *(*TRAIN, 'killed.py', '--work-dir', 'parts', *options),
+        cwd=tmp_path,
+        env={'PYTHONPATH': os.pathsep.join(filter(None, path))},
+    )
+    assert killed.returncode == -SIGKILL, killed.stdout
+    assert 'Epoch(train) [3][10/21]' in killed.stdout
+    assert not (tmp_path / 'parts' / 'epoch_3.pth').exists()
+    resumed = run(
+        *(*TRAIN, 'whole.py', '--work-dir', 'parts', '--resume', *options),
+        cwd=tmp_path,
+    )
+    assert 'resumed epoch: 2' in resumed.stdout
+    assert 'Epoch(train) [2]' not in resumed.stdout
+
+    whole, parts = (
+        load(tmp_path / name / f'epoch_{EPOCHS}.pth') for name in ('whole', 'parts')
+    )
+    for part in ('state_dict', 'optimizer', 'param_schedulers'):
+        assert_same(parts[part], whole[part])
+    assert whole['optimizer']['param_groups'][0]['lr'] == pytest.approx(5e-4)
+    assert_same(
+        *(
+            load(tmp_path / name / 'student_last.pth')['state_dict']
+            for name in ('parts', 'whole')
+        )
+    )

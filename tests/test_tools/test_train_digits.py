@@ -1,0 +1,188 @@
+"""A student on digits, from the training of the teacher to the exported file."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from command_lines import (
+    CONFIGS,
+    EXPORT,
+    TEST,
+    TRAIN,
+    assert_same,
+    attempt,
+    load,
+    metrics_of,
+    run,
+    scalars,
+)
+from mmengine.config import Config
+
+from mmkd_logit.registry import MODELS
+
+PLAIN = CONFIGS / 'baseline' / 'res8_digits.py'
+DHKD = CONFIGS / 'dhkd' / 'res20_res8_digits.py'
+KD = CONFIGS / 'kd' / 'res20_res8_digits.py'
+EPOCHS = 3
+
+
+def train(config: Path, cwd: Path, *options: str) -> Path:
+    """Train for a few epochs, validating after each; return the work dir."""
+    run(
+        *(*TRAIN, config, '--work-dir', 'work', '--cfg-options'),
+        *(f'train_cfg.max_epochs={EPOCHS}', 'train_cfg.val_interval=1', *options),
+        cwd=cwd,
+    )
+    return cwd / 'work'
+
+
+def options_of(teacher: Path) -> tuple[str, str]:
+    return (
+        f'model.teacher.checkpoint={teacher}',
+        'default_hooks.teacher_check.minimum=0',
+    )
+
+
+def plain_student() -> torch.nn.Module:
+    cfg = Config.fromfile(PLAIN)
+    return MODELS.build({'_scope_': 'mmpretrain', **cfg.model})
+
+
+@pytest.fixture(scope='module')
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Work dir of the student trained without a teacher."""
+    return train(PLAIN, tmp_path_factory.mktemp('plain'))
+
+
+@pytest.fixture(scope='module')
+def dhkd(teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Work dir of a DHKD student whose teacher has been deleted since."""
+    cwd = tmp_path_factory.mktemp('dhkd')
+    gone = shutil.copy(teacher, cwd)
+    save_best = 'default_hooks.checkpoint.save_best=auto'
+    work_dir = train(DHKD, cwd, *options_of(gone), save_best)
+    Path(gone).unlink()
+    return work_dir
+
+
+@pytest.fixture(scope='module')
+def kd(teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Work dir of a KD student."""
+    return train(KD, tmp_path_factory.mktemp('kd'), *options_of(teacher))
+
+
+@pytest.mark.parametrize('method', ['dhkd', 'kd'])
+def test_log(
+    method: str, plain: Path, teacher: Path, request: pytest.FixtureRequest
+) -> None:
+    work_dir = request.getfixturevalue(method)
+    losses = scalars(work_dir, f'loss_{method}')
+    agreement = scalars(work_dir, 'teacher_agreement')
+    accuracy = scalars(work_dir, 'accuracy/top1')
+
+    # Two lines an epoch of 21 iterations, one every ten.
+    assert len(losses) == len(agreement) == 2 * EPOCHS
+    assert all(0 < loss < 10 for loss in losses)
+    assert all(0 <= share <= 1 for share in agreement)
+    assert agreement[-1] > max(agreement[0], 0.3)
+    # The metric has the name that it has without a teacher.
+    assert len(accuracy) == len(scalars(plain, 'accuracy/top1')) == EPOCHS
+    assert accuracy[-1] > 30
+    # The teacher is as good in the distiller as it was in its own training.
+    of_teacher = scalars(teacher.parent, 'accuracy/top1')[-1]
+    assert scalars(work_dir, 'teacher/accuracy/top1') == [of_teacher]
+
+
+def test_exported_student_is_the_plain_student(dhkd: Path) -> None:
+    weights = load(dhkd / 'student_last.pth')['state_dict']
+    model = plain_student()
+
+    assert list(weights) == list(model.state_dict())
+    model.load_state_dict(weights, strict=True)
+    accuracy = metrics_of(PLAIN, dhkd / 'student_last.pth', cwd=dhkd)
+    distillers = metrics_of(DHKD, dhkd / f'epoch_{EPOCHS}.pth', cwd=dhkd)
+    assert accuracy == distillers
+    assert accuracy['accuracy/top1'] == scalars(dhkd, 'accuracy/top1')[-1]
+
+
+def test_exported_student_is_read_without_running_code(dhkd: Path) -> None:
+    student = torch.load(dhkd / 'student_last.pth', weights_only=True)
+
+    assert list(student) == ['meta', 'state_dict']
+    assert student['meta']['epoch'] == EPOCHS
+    assert student['meta']['dataset_meta']['classes'] == tuple('0123456789')
+
+
+def test_plain_config_refuses_checkpoint_of_distiller(dhkd: Path) -> None:
+    checkpoint = dhkd / f'epoch_{EPOCHS}.pth'
+    result = attempt(*TEST, PLAIN, checkpoint, cwd=dhkd)
+
+    assert result.returncode == 1
+    last = result.stdout.splitlines()[-1]
+    assert last.startswith(f'{checkpoint} lacks ')
+    assert "the first is 'backbone.conv1.weight'" in last
+    assert "A distiller's checkpoint needs the distiller's config" in last
+
+
+def test_export_student(dhkd: Path, tmp_path: Path) -> None:
+    result = run(*EXPORT, dhkd / f'epoch_{EPOCHS}.pth', 'student.pth', cwd=tmp_path)
+
+    by_tool, by_hook = load(tmp_path / 'student.pth'), load(dhkd / 'student_last.pth')
+    assert_same(by_tool['state_dict'], by_hook['state_dict'])
+    assert f'{len(by_hook["state_dict"])} tensors' in result.stdout
+    again = attempt(*EXPORT, 'student.pth', 'again.pth', cwd=tmp_path)
+    assert again.returncode == 1
+    assert 'These are not the weights of a distiller' in again.stdout
+    assert not (tmp_path / 'again.pth').exists()
+
+
+def test_student_best(dhkd: Path) -> None:
+    accuracy = scalars(dhkd, 'accuracy/top1')
+    epoch = 1 + accuracy.index(max(accuracy))
+    best = load(dhkd / f'best_accuracy_top1_epoch_{epoch}.pth')['state_dict']
+    student = load(dhkd / 'student_best.pth')
+
+    assert student['meta']['epoch'] == epoch
+    for name, value in student['state_dict'].items():
+        assert torch.equal(value, best[f'student.{name}'])
+
+
+def test_student_holds_averaged_weights(teacher: Path, tmp_path: Path) -> None:
+    config = tmp_path / 'ema.py'
+    config.write_text(
+        f"_base_ = {str(DHKD)!r}\ncustom_hooks = [dict(type='EMAHook', momentum=0.1)]\n"
+    )
+    work_dir = train(config, tmp_path, *options_of(teacher))
+    run(*EXPORT, work_dir / f'epoch_{EPOCHS}.pth', 'student.pth', cwd=tmp_path)
+
+    student = load(work_dir / 'student_last.pth')['state_dict']
+    checkpoint = load(work_dir / f'epoch_{EPOCHS}.pth')
+    # mmengine keeps the weights that it trains under the name of the averaged ones.
+    trained = checkpoint['ema_state_dict']['module.student.head.fc.weight']
+    averaged = checkpoint['state_dict']['student.head.fc.weight']
+    assert not torch.allclose(trained, averaged, atol=1e-4)
+    assert torch.equal(student['head.fc.weight'], averaged)
+    assert_same(load(tmp_path / 'student.pth')['state_dict'], student)
+    assert metrics_of(PLAIN, work_dir / 'student_last.pth', cwd=tmp_path) == {
+        'accuracy/top1': scalars(work_dir, 'accuracy/top1')[-1]
+    }
+
+
+def test_checkpoint_holds_student_and_head_only(dhkd: Path, plain: Path) -> None:
+    name = f'epoch_{EPOCHS}.pth'
+    checkpoint = load(dhkd / name)
+    head = {
+        key: value
+        for key, value in checkpoint['state_dict'].items()
+        if not key.startswith('student.')
+    }
+
+    assert list(head) == ['aux_head.fc.weight', 'aux_head.fc.bias']
+    assert len(checkpoint['optimizer']['state']) == 2 + len(
+        load(plain / name)['optimizer']['state']
+    )
+    # The head has weights and momentum.
+    size = 2 * sum(value.nbytes for value in head.values())
+    most = (plain / name).stat().st_size + size + 32 * 1024
+    assert (dhkd / name).stat().st_size <= most

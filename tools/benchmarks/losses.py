@@ -1,0 +1,126 @@
+"""The losses of this package against their textbook form: time and memory.
+
+Measured is one forward and backward pass in float32, with a gradient for the student
+only. The textbook form is the formula written with PyTorch's own operators, as the
+papers' code does. A row gives the ratio textbook / ours of the times, round by round
+(median and quartiles), and the peak memory of each on top of the two inputs, the
+student's gradient included. How is said in measure.py.
+
+It ends with an error if the two forms differ in value or gradient by more than a
+ten-thousandth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from measure import machine, parse_args, peak_memory, ratio_cells, times
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from mmkd_logit.functional import binary_kl_loss, binary_kl_norm_loss, kd_loss
+
+TAU = 2.0
+TOLERANCE = 1e-4
+# Rows and classes, and how many rounds: a batch of ImageNet, pixels of Cityscapes.
+IMAGES, PIXELS = (256, 1000), (1_048_576, 19)
+SHAPES = {IMAGES: 200, PIXELS: 15}
+QUICK_SHAPES = {(32, 100): 3, (4096, 19): 3}
+# How many times as fast as the textbook form at least.
+TARGETS = {('BinaryKL-Norm', IMAGES): 3.0, ('BinaryKL-Norm', PIXELS): 1.5}
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def textbook_kd(student: Tensor, teacher: Tensor) -> Tensor:
+    log_q = F.log_softmax(student / TAU, dim=1)
+    p = F.softmax(teacher / TAU, dim=1)
+    return F.kl_div(log_q, p, reduction='batchmean') * TAU**2
+
+
+def textbook_binary_kl(student: Tensor, teacher: Tensor) -> Tensor:
+    q = torch.sigmoid(student / TAU).clamp(1e-7, 1 - 1e-7)
+    p = torch.sigmoid(teacher / TAU).clamp(1e-7, 1 - 1e-7)
+    kl = nn.KLDivLoss(reduction='none')
+    each = kl(torch.log(q), p) + kl(torch.log(1 - q), 1 - p)
+    return each.sum(1).mean() * TAU**2
+
+
+def textbook_binary_kl_norm(student: Tensor, teacher: Tensor) -> Tensor:
+    difference = (student - teacher) / TAU
+    q = torch.sigmoid(difference).clamp(1e-7, 1 - 1e-7)
+    p = torch.sigmoid(torch.zeros_like(difference)).clamp(1e-7, 1 - 1e-7)
+    kl = nn.KLDivLoss(reduction='none')
+    each = kl(torch.log(q), p) + kl(torch.log(1 - q), 1 - p)
+    return each.sum(1).mean() * TAU**2
+
+
+LOSSES: dict[str, tuple[Loss, Loss]] = {
+    'BinaryKL-Norm': (textbook_binary_kl_norm, partial(binary_kl_norm_loss, tau=TAU)),
+    'BinaryKL': (textbook_binary_kl, partial(binary_kl_loss, tau=TAU)),
+    'KD': (textbook_kd, partial(kd_loss, tau=TAU)),
+}
+
+
+def make_logits(shape: tuple[int, int], device: str) -> tuple[Tensor, Tensor]:
+    """Logits of a student, which wants a gradient, and of a teacher."""
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (3 * torch.randn(shape, generator=generator) for _ in range(2))
+    return student.to(device).requires_grad_(), teacher.to(device)
+
+
+def step(loss: Loss, student: Tensor, teacher: Tensor) -> Tensor:
+    """Forward and backward; the gradient is left in ``student.grad``."""
+    student.grad = None
+    value = loss(student, teacher)
+    value.backward()
+    return value.detach()
+
+
+def check_same(name: str, student: Tensor, teacher: Tensor) -> None:
+    """Stop if both forms do not agree in value and gradient."""
+    results = []
+    for loss in LOSSES[name]:
+        value = step(loss, student, teacher)
+        assert student.grad is not None
+        results.append((value, student.grad))
+    for what, x, y in zip(('value', 'gradient'), *results):
+        error = float((x - y).norm() / x.norm())
+        if not error <= TOLERANCE:
+            raise SystemExit(
+                f'{name} at {tuple(student.shape)}: the {what} is off the textbook '
+                f'form by {error:.1e} of its size, more than {TOLERANCE:.0e}.'
+            )
+
+
+def main() -> None:
+    args = parse_args(__doc__)
+    table = Table(
+        *('loss', 'rows x classes', 'time, textbook / ours', 'quartiles', 'target'),
+        *('peak MiB, textbook', 'ours'),
+        title=f'Losses, forward and backward; {machine(args.device)}',
+    )
+    for shape, rounds in (QUICK_SHAPES if args.quick else SHAPES).items():
+        student, teacher = make_logits(shape, args.device)
+        for name, pair in LOSSES.items():
+            check_same(name, student, teacher)
+            work = [partial(step, loss, student, teacher) for loss in pair]
+            ratios = [a / b for a, b in times(work, rounds, args.device)]
+            memory = []
+            for each in work:
+                student.grad = None
+                memory.append(peak_memory(each, args.device))
+            table.add_row(
+                *(name, f'{shape[0]:,} x {shape[1]:,}'),
+                *ratio_cells(ratios, least=TARGETS.get((name, shape))),
+                *(f'{size:,.1f}' for size in memory),
+            )
+    Console(width=100).print(table)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,121 @@
+"""A distillation step against what it is made of: a student step, a teacher forward.
+
+Three things run in turn in one process, on one batch in the form that a dataloader
+gives: a training step of the distiller, a training step of the same student as a plain
+classifier, and a forward pass of the teacher on preprocessed images. A training step
+is that of mmengine: preprocess, forward, losses, backward, optimizer step.
+
+A row gives the ratio distillation step / (student step + teacher forward) of the
+times, round by round (median and quartiles). What it is above 1 is the cost of the
+distiller itself: the tap, the auxiliary head, the loss, the checks. The weights are
+random; they do not matter for the time. Peak memory is that of both steps, on top of
+the models. How is said in measure.py.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from measure import machine, parse_args, peak_memory, ratio_cells, times
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from mmengine.registry import init_default_scope
+from mmpretrain.structures import DataSample
+from rich.console import Console
+from rich.table import Column, Table
+
+from mmkd_logit.registry import MODELS
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+METHODS = ('dhkd', 'kd')
+# Images a batch on each device, their height in pixels, and how many rounds. The
+# digits pair runs at the size of CIFAR images.
+PAIRS = {
+    'res34_res18_in1k': ({'cpu': 8, 'cuda': 128}, 224, 15),
+    'res20_res8_digits': ({'cpu': 64, 'cuda': 64}, 32, 100),
+}
+QUICK_PAIRS = {
+    'res34_res18_in1k': ({'cpu': 2, 'cuda': 2}, 64, 3),
+    'res20_res8_digits': ({'cpu': 8, 'cuda': 8}, 32, 3),
+}
+TARGET = 1.05
+
+
+def build(model: dict, cfg: Config, device: str) -> tuple[BaseModel, OptimWrapper]:
+    """A model in training and its optimizer, as the Runner builds them."""
+    built = MODELS.build({'data_preprocessor': cfg.data_preprocessor, **model})
+    built.init_weights()
+    built.to(device).train()
+    return built, build_optim_wrapper(built, cfg.optim_wrapper)
+
+
+def make_batch(cfg: Config, batch_size: int, size: int) -> dict[str, Any]:
+    """Random images and labels, as a dataloader gives them."""
+    channels, classes = (
+        len(cfg.data_preprocessor.mean),
+        cfg.data_preprocessor.num_classes,
+    )
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(
+        *(0, 256, (batch_size, channels, size, size)),
+        generator=generator,
+        dtype=torch.uint8,
+    )
+    labels = torch.randint(classes, (batch_size,), generator=generator)
+    samples = [DataSample().set_gt_label(label) for label in labels]
+    return {'inputs': images, 'data_samples': samples}
+
+
+def compare(
+    name: str, batch_size: int, size: int, rounds: int, device: str
+) -> tuple[list[float], list[float]]:
+    """Ratios of the times; peak MiB of the distillation and of the student step."""
+    cfg = Config.fromfile(CONFIGS / f'{name}.py')
+    cfg.model.teacher.checkpoint = None
+    # Nothing can be learnt here: at the recipe's rate the weights would blow up.
+    cfg.optim_wrapper.optimizer.lr = 1e-3
+    distiller, optim_wrapper = build(cfg.model, cfg, device)
+    student, student_optim_wrapper = build(cfg.model.student, cfg, device)
+    batch = make_batch(cfg, batch_size, size)
+    inputs = distiller.data_preprocessor(batch, True)['inputs']
+    work = [
+        partial(distiller.train_step, batch, optim_wrapper),
+        partial(student.train_step, batch, student_optim_wrapper),
+        partial(distiller.teacher, inputs),
+    ]
+    ratios = [a / (b + c) for a, b, c in times(work, rounds, device)]
+    return ratios, [peak_memory(step, device) for step in work[:2]]
+
+
+def main() -> None:
+    args = parse_args(__doc__)
+    init_default_scope('mmpretrain')
+    MMLogger.get_current_instance().setLevel('WARNING')
+    warnings.filterwarnings('ignore', message='.*random weights')
+    table = Table(
+        Column('config', no_wrap=True),
+        *('batch', 'time, step / (student step + teacher)', 'quartiles', 'target'),
+        *('peak MiB, step', 'student step'),
+        title=f'Distillation step; {machine(args.device)}',
+    )
+    for pair, (batches, size, rounds) in (QUICK_PAIRS if args.quick else PAIRS).items():
+        batch = batches[args.device]
+        for method in METHODS:
+            name = f'{method}/{pair}'
+            ratios, memory = compare(name, batch, size, rounds, args.device)
+            table.add_row(
+                *(name, f'{batch}, {size} px'),
+                *ratio_cells(ratios, most=TARGET),
+                *(f'{size:,.1f}' for size in memory),
+            )
+    Console(width=100).print(table)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,59 @@
+"""Train a model: a distiller, or any plain model of the toolboxes."""
+
+import argparse
+
+from mmengine.config import Config
+from mmengine.device import get_device
+
+from mmkd_logit.engine.launch import add_common_arguments, build_runner, read_config
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_common_arguments(parser)
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from a checkpoint, or from the latest in the work dir',
+    )
+    parser.add_argument(
+        '--amp', action='store_true', help='train with automatic mixed precision'
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate with the batch size of all processes',
+    )
+    return parser.parse_args()
+
+
+def apply_args(cfg: Config, args: argparse.Namespace) -> None:
+    """Write the arguments of training into the config."""
+    if args.amp:
+        if get_device() == 'cpu':
+            raise SystemExit('--amp: mmengine has mixed precision on GPUs only.')
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.auto_scale_lr:
+        if cfg.get('auto_scale_lr', {}).get('base_batch_size') is None:
+            raise SystemExit(
+                '--auto-scale-lr needs auto_scale_lr.base_batch_size in '
+                f'{args.config}, the batch size that its learning rate is meant for.'
+            )
+        cfg.auto_scale_lr.enable = True
+    if args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = read_config(args)
+    apply_args(cfg, args)
+    build_runner(cfg).train()
+
+
+if __name__ == '__main__':
+    main()
