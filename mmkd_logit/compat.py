@@ -18,7 +18,7 @@ INSTALL_HINT = (
     '    pip install "mmkd_logit[openmmlab]"  (upstream, torch 2.1)'
 )
 
-# Distribution names of the forks and of upstream, and the releases that were tried.
+# The upstream release and the fork's that this one is meant for.
 _STACK = {
     'mmengine': ('0.10.7', '0.10.12'),
     'mmpretrain': ('1.2.0', '1.3.6'),
@@ -34,8 +34,8 @@ def _version(distribution: str) -> str | None:
 
 
 def check_stack() -> None:
-    """Warn of a stack that is mixed, or that this release was not tried with."""
-    for name, (upstream_tried, fork_tried) in _STACK.items():
+    """Warn of a stack that is mixed, or that this release is not meant for."""
+    for name, (upstream_meant, fork_meant) in _STACK.items():
         upstream, fork = _version(name), _version(f'onedl-{name}')
         if upstream and fork:
             warnings.warn(
@@ -43,11 +43,11 @@ def check_stack() -> None:
                 'overwrite each other: uninstall both, then install one stack.',
                 stacklevel=2,
             )
-        for got, tried in ((upstream, upstream_tried), (fork, fork_tried)):
-            if got and got.split('.')[:2] != tried.split('.')[:2]:
+        for got, meant in ((upstream, upstream_meant), (fork, fork_meant)):
+            if got and got.split('.')[:2] != meant.split('.')[:2]:
                 warnings.warn(
-                    f'{name} {got} is installed; this release of mmkd_logit was '
-                    f'tried with {tried}.',
+                    f'{name} {got} is installed; this release of mmkd_logit is '
+                    f'meant for {meant}.',
                     stacklevel=2,
                 )
 

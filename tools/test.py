@@ -12,7 +12,12 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 
-from mmkd_logit.engine.launch import add_common_arguments, build_runner, read_config
+from mmkd_logit.engine.launch import (
+    add_common_arguments,
+    build_runner,
+    check_data,
+    read_config,
+)
 from mmkd_logit.models.teachers import weights_of
 
 
@@ -44,6 +49,7 @@ def main() -> None:
     args = parse_args()
     cfg = read_config(args)
     cfg.load_from = None
+    check_data(cfg, ('test_dataloader',))
     runner = build_runner(cfg)
     load(runner, args.checkpoint)
     metrics = runner.test()

@@ -5,7 +5,12 @@ import argparse
 from mmengine.config import Config
 from mmengine.device import get_device
 
-from mmkd_logit.engine.launch import add_common_arguments, build_runner, read_config
+from mmkd_logit.engine.launch import (
+    add_common_arguments,
+    build_runner,
+    check_data,
+    read_config,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -52,6 +57,7 @@ def main() -> None:
     args = parse_args()
     cfg = read_config(args)
     apply_args(cfg, args)
+    check_data(cfg, ('train_dataloader', 'val_dataloader'))
     build_runner(cfg).train()
 
 

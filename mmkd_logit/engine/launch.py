@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch.distributed as dist
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
+from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 
 
@@ -73,6 +77,59 @@ def _fill_in_loaders(cfg: Config) -> None:
             loader.setdefault('collate_fn', dict(type='default_collate'))
 
 
+def check_data(cfg: Config, loaders: Sequence[str]) -> None:
+    """Raise if a folder of images or labels is missing, before anything is built.
+
+    Args:
+        cfg (Config): As :func:`read_config` gives it.
+        loaders (Sequence[str]): Keys of the data loaders that will be used.
+
+    Raises:
+        FileNotFoundError: If the folder does not exist. It says where it is set.
+    """
+    for name in loaders:
+        where = f'{name}.dataset'
+        dataset = (cfg.get(name) or {}).get('dataset') or {}
+        while dataset.get('dataset') is not None:  # a wrapper, as RepeatDataset
+            where, dataset = f'{where}.dataset', dataset['dataset']
+        if _downloads(dataset, cfg.get('default_scope')):
+            continue
+        prefix = dataset.get('data_prefix') or ''
+        prefixes = list(prefix.values()) if isinstance(prefix, dict) else [prefix]
+        for folder in prefixes:
+            path = os.path.join(dataset.get('data_root') or '', folder or '')
+            if path and '://' not in path and not Path(path).expanduser().exists():
+                raise FileNotFoundError(
+                    f'The data folder {path!r} of {where} does not exist (looked in '
+                    f'{Path.cwd()}). Put the data there, or set {where}.data_root.'
+                )
+
+
+def _downloads(dataset: dict, scope: str | None) -> bool:
+    """Whether a data set fetches itself, as CIFAR does."""
+    kind = dataset.get('type')
+    if isinstance(kind, str):
+        kind = DATASETS.get(kind if '.' in kind or not scope else f'{scope}.{kind}')
+    parameter = inspect.signature(kind).parameters.get('download') if kind else None
+    return parameter is not None and dataset.get('download', parameter.default)
+
+
+def _check_constructor(cfg: Config) -> None:
+    """Raise where mmseg would quietly ignore the layer-wise learning rates."""
+    name = str(cfg.get('optim_wrapper', {}).get('constructor', '')).rpartition('.')[2]
+    distils = str(cfg.model.get('type')).endswith('LogitDistiller')
+    if distils and name in (
+        'LearningRateDecayOptimizerConstructor',
+        'LayerDecayOptimizerConstructor',
+    ):
+        raise ValueError(
+            f"mmseg's {name} goes by names that begin with 'backbone', but in a "
+            "distiller the student's begin with 'student.backbone': every layer would "
+            'get the full learning rate. Remove optim_wrapper.constructor and its '
+            'paramwise_cfg.'
+        )
+
+
 def build_runner(cfg: Config) -> Runner:
     """Build the Runner; several processes work without a GPU too.
 
@@ -82,6 +139,7 @@ def build_runner(cfg: Config) -> Runner:
     Returns:
         Runner: Of the type that the config asks for.
     """
+    _check_constructor(cfg)
     if cfg.launcher == 'pytorch' and get_device() == 'cpu':
         # mmengine takes a GPU for granted in both places.
         if not dist.is_initialized():
@@ -92,8 +150,21 @@ def build_runner(cfg: Config) -> Runner:
                 device_ids=None,
                 broadcast_buffers=False,
             )
+        _take_plain_bn(cfg.model)
     if 'runner_type' in cfg:
         from mmengine.registry import RUNNERS
 
         return RUNNERS.build(cfg)
     return Runner.from_cfg(cfg)
+
+
+def _take_plain_bn(cfg: Any) -> None:
+    """Replace SyncBN by BN: torch has it on GPUs only, and refuses it elsewhere."""
+    if isinstance(cfg, dict):
+        if cfg.get('type') == 'SyncBN':
+            cfg['type'] = 'BN'
+        for value in cfg.values():
+            _take_plain_bn(value)
+    elif isinstance(cfg, list | tuple):
+        for value in cfg:
+            _take_plain_bn(value)

@@ -8,7 +8,6 @@ from torch import Tensor
 from mmkd_logit.functional._closed_form import (
     check_positive,
     closed_form_loss,
-    log1p_,
     tempered,
 )
 
@@ -18,7 +17,7 @@ _LINEAR = 20.0
 
 def _softplus(x: Tensor) -> Tensor:
     """``log(1 + exp(x))`` without overflow, exact on both sides of 0."""
-    return log1p_(x.abs().neg_().exp_()).add_(x.clamp(min=0))
+    return x.abs().neg_().exp_().log1p_().add_(x.clamp(min=0))
 
 
 def binary_kl_loss(student: Tensor, teacher: Tensor, tau: float = 2.0) -> Tensor:
@@ -114,12 +113,13 @@ def binary_kl_norm_loss(student: Tensor, teacher: Tensor, tau: float = 2.0) -> T
         size = torch.abs(x, out=t)
         near = size.clamp(max=_LINEAR)
         far = size.sub_(near).sum()
-        # log cosh x = log(1 + 2 sinh^2(x / 2)), exact near 0 as well. With
-        # h = tanh(x / 2) and e = exp(-|x|): sinh^2(x / 2) = h^2 (1 + e)^2 / (4 e).
-        h = x.div_(2).tanh_()
-        e = near.neg_().exp_()
-        value = log1p_(((e + 1) * h).square_().div_(e.mul_(2))).sum() + far
-        slope = h.div_(h.square().add_(1)).div_(tau)
+        # Exact near 0 too, with u = exp(|x|) - 1 and v = exp(2 |x|) - 1:
+        # log cosh x = log(1 + u^2 / (2 (1 + u))) and tanh |x| = v / (v + 2).
+        u = near.expm1_()
+        square = torch.square(u, out=size)
+        v = torch.add(square, u, alpha=2)
+        value = square.div_(u.add_(1)).div_(2).log1p_().sum() + far
+        slope = v.div_(torch.add(v, 2, out=u)).copysign_(x).div_(2 * tau)
         return value, slope
 
     return closed_form_loss(student, teacher, chunk, scale=tau**2)

@@ -3,7 +3,7 @@
 from mmkd_logit import registry  # noqa: F401  first: its error names the extras
 from mmkd_logit.models.backbones import CIFARResNet
 from mmkd_logit.models.distillers import LogitDistiller
-from mmkd_logit.models.heads import LinearLogitHead, MLPLogitHead
+from mmkd_logit.models.heads import ConvLogitHead, LinearLogitHead, MLPLogitHead
 from mmkd_logit.models.losses import BinaryKLLoss, BinaryKLNormLoss, KDLoss, LogitLoss
 from mmkd_logit.models.teachers import Teacher
 
@@ -11,6 +11,7 @@ __all__ = [
     'BinaryKLLoss',
     'BinaryKLNormLoss',
     'CIFARResNet',
+    'ConvLogitHead',
     'KDLoss',
     'LinearLogitHead',
     'LogitDistiller',

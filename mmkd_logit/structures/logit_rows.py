@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmkd_logit.structures.pixel_rows import PixelRows
+
 
 @dataclass(frozen=True)
 class LogitRows:
@@ -85,16 +87,8 @@ class LogitRows:
             LogitRows: N rows.
         """
 
-        def gather(key: str) -> list[Any] | None:
-            values = [sample.get(key) for sample in data_samples]
-            return None if not values or any(v is None for v in values) else values
-
-        scores, indices = gather('gt_score'), gather('sample_idx')
-        image_index = None
-        if indices is not None:
-            # A blocking copy would wait for the forward passes on the GPU.
-            image_index = torch.tensor(indices).to(student.device, non_blocking=True)
-        labels = None if mixed else gather('gt_label')
+        scores = _gather(data_samples, 'gt_score')
+        labels = None if mixed else _gather(data_samples, 'gt_label')
         if labels is not None and any(label.numel() != 1 for label in labels):
             labels = None
         return cls(
@@ -103,5 +97,61 @@ class LogitRows:
             aux=aux,
             labels=None if labels is None else torch.cat(labels).to(student.device),
             soft_targets=None if scores is None else torch.stack(scores),
-            image_index=image_index,
+            image_index=_image_index(data_samples, student.device),
         )
+
+    @classmethod
+    def from_maps(
+        cls,
+        student: Tensor,
+        teacher: Tensor,
+        aux: Tensor | None,
+        data_samples: Sequence[Any],
+        labels: Tensor,
+        ignore_index: int,
+        align_corners: bool,
+        at: str = 'student',
+    ) -> LogitRows:
+        """One row a pixel that is not ignored.
+
+        The teacher's map is resized to the student's, or both to the label map's,
+        bilinearly; labels are taken at the nearest pixel.
+
+        Args:
+            student (Tensor): Logits of shape (N, C, h, w).
+            teacher (Tensor): Logits of shape (N, C, h', w').
+            aux (Tensor, optional): Logits of shape (N, C, h, w).
+            data_samples (Sequence[SegDataSample]): mmseg's, one for each image.
+            labels (Tensor): Class indices of shape (N, H, W).
+            ignore_index (int): The label of pixels that do not count.
+            align_corners (bool): As in the student's head.
+            at (str): The resolution of the rows: 'student', that of the student's
+                logits, or 'label', that of the label map. Defaults to 'student'.
+
+        Returns:
+            LogitRows: A row for each pixel that counts.
+        """
+        height, width = (student if at == 'student' else labels).shape[-2:]
+        pixels = PixelRows(labels, (height, width), ignore_index, align_corners)
+        image_index = _image_index(data_samples, student.device)
+        return cls(
+            student=pixels.take(student),
+            teacher=pixels.take(teacher),
+            aux=None if aux is None else pixels.take(aux),
+            labels=pixels.labels,
+            image_index=None if image_index is None else image_index[pixels.image],
+        )
+
+
+def _gather(data_samples: Sequence[Any], key: str) -> list[Any] | None:
+    """What all samples of a batch hold under a key; None if one lacks it."""
+    values = [sample.get(key) for sample in data_samples]
+    return None if not values or any(v is None for v in values) else values
+
+
+def _image_index(data_samples: Sequence[Any], device: torch.device) -> Tensor | None:
+    indices = _gather(data_samples, 'sample_idx')
+    if indices is None:
+        return None
+    # A blocking copy would wait for the forward passes on the GPU.
+    return torch.tensor(indices).to(device, non_blocking=True)

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 from subprocess import PIPE, STDOUT, CompletedProcess, Popen, TimeoutExpired
@@ -60,6 +61,13 @@ def run(
     result = attempt(*args, cwd=cwd, env=env, timeout=timeout)
     assert result.returncode == 0, f'{result.args} failed:\n{result.stdout}'
     return result
+
+
+def free_port() -> dict[str, str]:
+    """Environment that gives the launcher a port that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return {'PORT': str(probe.getsockname()[1])}
 
 
 def metrics_of(config: Path, checkpoint: Path, *args: str | Path, cwd: Path) -> dict:

@@ -7,7 +7,12 @@ from command_lines import REPO, run
 
 
 @pytest.mark.parametrize(
-    ('script', 'rows'), [('losses', ['BinaryKL-Norm', 'KD']), ('step', ['dhkd', 'kd'])]
+    ('script', 'rows'),
+    [
+        ('losses', ['BinaryKL-Norm', 'KD']),
+        ('pixels', ['KDLoss', 'BinaryKLNormLoss']),
+        ('step', ['dhkd/res34_res18_in1k', 'kd/pspnet-r101_pspnet-r18_cityscapes']),
+    ],
 )
 def test_quick(script: str, rows: list[str], tmp_path: Path) -> None:
     tool = REPO / 'tools' / 'benchmarks' / f'{script}.py'

@@ -1,7 +1,6 @@
 """Two processes do what one does, without a GPU."""
 
 import json
-import socket
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from command_lines import (
     REPO,
     TRAIN,
     assert_same,
+    free_port,
     load,
     metrics_of,
     run,
@@ -72,12 +72,6 @@ default_hooks = dict(
     export_student=dict(type='mmkd_logit.ExportStudentHook'),
 )
 """
-
-
-def free_port() -> dict[str, str]:
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return {'PORT': str(probe.getsockname()[1])}
 
 
 @pytest.fixture(scope='module')

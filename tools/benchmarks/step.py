@@ -2,7 +2,7 @@
 
 Three things run in turn in one process, on one batch in the form that a dataloader
 gives: a training step of the distiller, a training step of the same student as a plain
-classifier, and a forward pass of the teacher on preprocessed images. A training step
+model, and a forward pass of the teacher on preprocessed images. A training step
 is that of mmengine: preprocess, forward, losses, backward, optimizer step.
 
 A row gives the ratio distillation step / (student step + teacher forward) of the
@@ -26,7 +26,9 @@ from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import init_default_scope
+from mmengine.structures import PixelData
 from mmpretrain.structures import DataSample
+from mmseg.structures import SegDataSample
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -34,15 +36,17 @@ from mmkd_logit.registry import MODELS
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 METHODS = ('dhkd', 'kd')
-# Images a batch on each device, their height in pixels, and how many rounds. The
+# Images a batch on each device, their height and width, and how many rounds. The
 # digits pair runs at the size of CIFAR images.
 PAIRS = {
-    'res34_res18_in1k': ({'cpu': 8, 'cuda': 128}, 224, 15),
-    'res20_res8_digits': ({'cpu': 64, 'cuda': 64}, 32, 100),
+    'res34_res18_in1k': ({'cpu': 8, 'cuda': 128}, (224, 224), 15),
+    'res20_res8_digits': ({'cpu': 64, 'cuda': 64}, (32, 32), 100),
+    'pspnet-r101_pspnet-r18_cityscapes': ({'cpu': 2, 'cuda': 2}, (256, 512), 5),
 }
 QUICK_PAIRS = {
-    'res34_res18_in1k': ({'cpu': 2, 'cuda': 2}, 64, 3),
-    'res20_res8_digits': ({'cpu': 8, 'cuda': 8}, 32, 3),
+    'res34_res18_in1k': ({'cpu': 2, 'cuda': 2}, (64, 64), 3),
+    'res20_res8_digits': ({'cpu': 8, 'cuda': 8}, (32, 32), 3),
+    'pspnet-r101_pspnet-r18_cityscapes': ({'cpu': 2, 'cuda': 2}, (64, 64), 3),
 }
 TARGET = 1.05
 
@@ -55,29 +59,34 @@ def build(model: dict, cfg: Config, device: str) -> tuple[BaseModel, OptimWrappe
     return built, build_optim_wrapper(built, cfg.optim_wrapper)
 
 
-def make_batch(cfg: Config, batch_size: int, size: int) -> dict[str, Any]:
+def make_batch(cfg: Config, batch_size: int, size: tuple[int, int]) -> dict[str, Any]:
     """Random images and labels, as a dataloader gives them."""
-    channels, classes = (
-        len(cfg.data_preprocessor.mean),
-        cfg.data_preprocessor.num_classes,
-    )
     generator = torch.Generator().manual_seed(0)
-    images = torch.randint(
-        *(0, 256, (batch_size, channels, size, size)),
-        generator=generator,
-        dtype=torch.uint8,
-    )
+    shape = (batch_size, len(cfg.data_preprocessor.mean), *size)
+    images = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
+    if cfg.default_scope == 'mmseg':
+        pixels = []
+        for labels in torch.randint(19, (batch_size, 1, *size), generator=generator):
+            sample = SegDataSample(metainfo=dict(img_shape=size))
+            sample.gt_sem_seg = PixelData(data=labels)
+            pixels.append(sample)
+        return {'inputs': list(images), 'data_samples': pixels}
+    classes = cfg.data_preprocessor.num_classes
     labels = torch.randint(classes, (batch_size,), generator=generator)
     samples = [DataSample().set_gt_label(label) for label in labels]
     return {'inputs': images, 'data_samples': samples}
 
 
 def compare(
-    name: str, batch_size: int, size: int, rounds: int, device: str
+    name: str, batch_size: int, size: tuple[int, int], rounds: int, device: str
 ) -> tuple[list[float], list[float]]:
     """Ratios of the times; peak MiB of the distillation and of the student step."""
     cfg = Config.fromfile(CONFIGS / f'{name}.py')
+    init_default_scope(cfg.default_scope)
     cfg.model.teacher.checkpoint = None
+    if cfg.default_scope == 'mmseg':
+        cfg.model.student.pretrained = None
+        cfg.model.student.data_preprocessor.size = size
     # Nothing can be learnt here: at the recipe's rate the weights would blow up.
     cfg.optim_wrapper.optimizer.lr = 1e-3
     distiller, optim_wrapper = build(cfg.model, cfg, device)
@@ -95,7 +104,6 @@ def compare(
 
 def main() -> None:
     args = parse_args(__doc__)
-    init_default_scope('mmpretrain')
     MMLogger.get_current_instance().setLevel('WARNING')
     warnings.filterwarnings('ignore', message='.*random weights')
     table = Table(
@@ -110,11 +118,11 @@ def main() -> None:
             name = f'{method}/{pair}'
             ratios, memory = compare(name, batch, size, rounds, args.device)
             table.add_row(
-                *(name, f'{batch}, {size} px'),
+                *(name, f'{batch}, {size[0]} x {size[1]}'),
                 *ratio_cells(ratios, most=TARGET),
-                *(f'{size:,.1f}' for size in memory),
+                *(f'{peak:,.1f}' for peak in memory),
             )
-    Console(width=100).print(table)
+    Console(width=120).print(table)
 
 
 if __name__ == '__main__':

@@ -54,4 +54,4 @@ default_hooks = dict(
 visualizer = dict(
     type='UniversalVisualizer', vis_backends=[dict(type='LocalVisBackend')]
 )
-randomness = dict(seed=0, deterministic=True)
+randomness = dict(seed=0)

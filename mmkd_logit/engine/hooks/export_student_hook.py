@@ -28,6 +28,9 @@ class ExportStudentHook(Hook):
     # After CheckpointHook has decided, and EMAHook has put the weights back.
     priority = 'LOWEST'
 
+    def __init__(self) -> None:
+        self._best: dict[str, str] | None = None
+
     def before_train(self, runner: Runner) -> None:
         """Check the model, and remember the best checkpoints of a resumed run."""
         distiller_of(runner, type(self).__name__)
@@ -37,6 +40,8 @@ class ExportStudentHook(Hook):
         self, runner: Runner, metrics: dict[str, float] | None = None
     ) -> None:
         """Export if this epoch is the best so far."""
+        if self._best is None:  # validation without training
+            return
         best = _best_checkpoints(runner)
         for key, path in best.items():
             if path != self._best.get(key):

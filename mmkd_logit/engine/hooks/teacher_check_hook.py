@@ -7,16 +7,19 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmkd_logit.engine.distiller_of import distiller_of
+from mmkd_logit.models.teachers import side_rng
 from mmkd_logit.registry import HOOKS
 
 
 @HOOKS.register_module()
 class TeacherCheckHook(Hook):
-    """Evaluates the teacher once on the validation set, before training.
+    """Compares the teacher's classes with the data set's, and evaluates it once.
 
     A teacher that is wrong (other weights, other normalization, other order of the
     classes) still gives logits, and distillation quietly fails. This makes it loud.
-    The metrics are logged as ``teacher/<metric>``. A resumed run does not repeat it.
+    If its checkpoint names its classes, they must be those of the training set, in
+    the same order. Its metrics on the validation set are logged as
+    ``teacher/<metric>`` before training. A resumed run does not repeat it.
 
     Args:
         metric (str, optional): The metric that is compared, as 'accuracy/top1'.
@@ -26,8 +29,9 @@ class TeacherCheckHook(Hook):
 
     Raises:
         ValueError: If only one of ``metric`` and ``minimum`` is given; when training
-            starts, if there is no validation set or no such metric, or the teacher
-            is below ``minimum``.
+            starts, if the teacher has other classes or another order of them, if
+            there is no validation set or no such metric, or the teacher is below
+            ``minimum``.
 
     Example:
         As a default hook, so that a child config can change or drop it::
@@ -54,12 +58,15 @@ class TeacherCheckHook(Hook):
         """Evaluate, log, compare."""
         if runner.iter > 0:
             return
-        if runner.val_dataloader is None:
+        self._check_classes(runner)
+        if runner.val_loop is None:
             raise ValueError(
                 'TeacherCheckHook evaluates on the validation set, but the config has '
                 'no val_dataloader. Add one, or set default_hooks.teacher_check=None.'
             )
-        metrics = self._evaluate(runner)
+        # A data loader draws a seed: without this, dropout would differ from then on.
+        with side_rng():
+            metrics = self._evaluate(runner)
         runner.message_hub.update_info('teacher', metrics)
         runner.visualizer.add_scalars(
             {f'teacher/{name}': value for name, value in metrics.items()}
@@ -82,6 +89,30 @@ class TeacherCheckHook(Hook):
                 'data_preprocessor and the order of the classes, or set '
                 'default_hooks.teacher_check.minimum.'
             )
+
+    def _check_classes(self, runner: Runner) -> None:
+        teacher = distiller_of(runner, type(self).__name__).teacher
+        theirs = teacher.classes
+        meta = getattr(runner.train_dataloader.dataset, 'metainfo', {})
+        ours = meta.get('classes')
+        if not theirs or not ours or tuple(theirs) == tuple(ours):
+            return
+        differ = [i for i, pair in enumerate(zip(theirs, ours)) if len(set(pair)) > 1]
+        first = differ[0] if differ else min(len(theirs), len(ours)) - 1
+        what = (
+            f'The {len(theirs)} classes of {teacher.name} are not the {len(ours)} of '
+            f'the training set: {len(differ)} have another name, the first is class '
+            f'{first}, {theirs[first]!r} there and {ours[first]!r} here.'
+        )
+        # A few other words for the same things are common; another order is fatal.
+        same_set = set(theirs) == set(ours)
+        if len(theirs) != len(ours) or same_set or 2 * len(differ) > len(ours):
+            raise ValueError(
+                f'{what} The student would learn the wrong classes. Take a teacher '
+                "trained on these classes in this order, or set the data set's "
+                'metainfo.'
+            )
+        runner.logger.warning(what)
 
     @torch.no_grad()
     def _evaluate(self, runner: Runner) -> dict[str, float]:

@@ -21,7 +21,7 @@ from mmkd_logit.models.distillers.logit_tap import (
 from mmkd_logit.models.losses import LogitLoss
 from mmkd_logit.models.teachers import Teacher, side_rng
 from mmkd_logit.registry import MODELS
-from mmkd_logit.structures import LogitRows
+from mmkd_logit.structures import LogitRows, stack_labels
 
 
 @MODELS.register_module()
@@ -32,7 +32,8 @@ class LogitDistiller(BaseModel):
     testing it is the student, and needs no teacher.
 
     Args:
-        student (dict): Config of the student, an ordinary mmpretrain classifier.
+        student (dict): Config of the student, an ordinary mmpretrain classifier or
+            mmseg segmentor.
         teacher (dict): Settings of :class:`Teacher`: ``config`` or ``model``, and
             ``checkpoint``.
         losses (dict[str, dict]): Configs of the distillation losses by name. Each is
@@ -45,6 +46,9 @@ class LogitDistiller(BaseModel):
             to 1.0.
         logit_layer (str, optional): Name of the student's last layer, as
             ``'head.fc'``. Defaults to None: it is found in the usual heads.
+        at (str): Where a segmentor's pixels become rows: 'student', at the resolution
+            of the student's logits, or 'label', at that of the label map. Defaults to
+            'student'.
         data_preprocessor (dict, optional): Config of the student's data
             preprocessor, if it is not in ``student``. The Runner fills it in.
             Defaults to None.
@@ -65,6 +69,7 @@ class LogitDistiller(BaseModel):
         aux_head: dict | None = None,
         task_loss_weight: float = 1.0,
         logit_layer: str | None = None,
+        at: str = 'student',
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -75,6 +80,7 @@ class LogitDistiller(BaseModel):
         super().__init__(student_model.data_preprocessor, init_cfg)
         self.student = student_model
         self.logit_layer = find_logit_layer(student_model, logit_layer)
+        self._owns_teacher = True
         self.teacher = _check_keys(Teacher, teacher, 'teacher')(**teacher)
         self.losses = nn.ModuleDict(
             {name: _build(cfg, f'losses.{name}') for name, cfg in losses.items()}
@@ -92,6 +98,7 @@ class LogitDistiller(BaseModel):
                     'aux_head',
                 )
         self.task_loss_weight = task_loss_weight
+        self.at = at
         self._check_parts()
 
     def _last_layer(self) -> nn.Module:
@@ -101,6 +108,11 @@ class LogitDistiller(BaseModel):
         heads = {name: loss.head for name, loss in self.named_losses()}
         if not heads:
             raise ValueError('losses must name at least one loss, but is empty.')
+        if 'task' in heads:
+            raise ValueError(
+                "A loss may not be named 'task': in the log loss_task is the student's "
+                'own loss. Give it another name.'
+            )
         on_aux = [name for name, head in heads.items() if head == 'aux']
         if on_aux and self.aux_head is None:
             raise ValueError(
@@ -112,6 +124,8 @@ class LogitDistiller(BaseModel):
                 f'There is an aux_head, but none of the losses {list(heads)} has '
                 "head='aux': it would learn nothing. Set head='aux' or drop aux_head."
             )
+        if self.at not in ('student', 'label'):
+            raise ValueError(f"at must be 'student' or 'label', but got {self.at!r}.")
         weight = self.task_loss_weight
         if not (math.isfinite(weight) and weight >= 0):
             raise ValueError(
@@ -197,6 +211,7 @@ class LogitDistiller(BaseModel):
             RuntimeError: If the teacher's logits are not finite, or the student's
                 last layer does not run exactly once.
         """
+        labels = self._label_maps(inputs, data_samples)
         # The teacher rests while no loss asks for it.
         distils = any(loss.weight != 0 for _, loss in self.named_losses())
         if distils:
@@ -205,14 +220,18 @@ class LogitDistiller(BaseModel):
         with LogitTap(self._last_layer(), self.logit_layer) as tap:
             task = self.student.loss(inputs, data_samples)
         losses = self._weighted_task(task)
+        taken = [name for name in self.losses if f'loss_{name}' in losses]
+        if taken:
+            raise ValueError(
+                f'The student has losses of its own that are named like {taken}. Give '
+                'the distillation losses other names.'
+            )
         if not distils:
             zero = _touch(self)
             return losses | {f'loss_{name}': zero for name in self.losses}
 
         aux = self.aux_head(tap.feature) if self.aux_head is not None else None
-        rows = LogitRows.from_images(
-            tap.logits, teacher, aux, data_samples, mixed=self._mixes_images()
-        )
+        rows = self._rows(tap.logits, teacher, aux, data_samples, labels)
         for name, loss in self.named_losses():
             losses[f'loss_{name}'] = loss(rows)
         if self.task_loss_weight == 0:
@@ -226,6 +245,42 @@ class LogitDistiller(BaseModel):
                 "teacher's checkpoint, its normalization, and its dtype."
             )
         return losses
+
+    @property
+    def _decode_head(self) -> Any:
+        """The head of a segmentor whose last layer is tapped; None of a classifier."""
+        head = getattr(self.student, 'decode_head', None)
+        return head[-1] if isinstance(head, nn.ModuleList) else head
+
+    def _label_maps(self, inputs: Tensor, data_samples: list[Any]) -> Tensor | None:
+        head = self._decode_head
+        if head is None:
+            return None
+        size = (inputs.shape[-2], inputs.shape[-1])
+        return stack_labels(data_samples, size, head.num_classes, head.ignore_index)
+
+    def _rows(
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        aux: Tensor | None,
+        data_samples: list[Any],
+        labels: Tensor | None,
+    ) -> LogitRows:
+        if labels is None:
+            mixed = self._mixes_images()
+            return LogitRows.from_images(student, teacher, aux, data_samples, mixed)
+        head = self._decode_head
+        return LogitRows.from_maps(
+            student,
+            teacher,
+            aux,
+            data_samples,
+            labels,
+            ignore_index=head.ignore_index,
+            align_corners=head.align_corners,
+            at=self.at,
+        )
 
     def _weighted_task(self, task: Mapping[str, Any]) -> dict[str, Any]:
         weight = self.task_loss_weight
@@ -257,20 +312,30 @@ class LogitDistiller(BaseModel):
 
     def _apply(self, fn: Callable, recurse: bool = True) -> LogitDistiller:
         super()._apply(fn, recurse)
-        self.teacher._apply(fn)
+        if self._owns_teacher:
+            self.teacher._apply(fn)
         return self
+
+    def __deepcopy__(self, memo: dict) -> LogitDistiller:
+        """A copy, as EMA makes it, shares the teacher but does not move it."""
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        copied.__dict__['_owns_teacher'] = False
+        return copied
 
     def _load_from_state_dict(
         self, state_dict: dict, prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         """Take the checkpoint of a plain student too, as for testing."""
-        own = self.state_dict(prefix=prefix)
-        if not any(key.startswith(f'{prefix}student.') for key in state_dict):
-            plain = {key: state_dict.pop(key) for key in list(state_dict)}
-            state_dict.update(own)
-            for key, value in plain.items():
-                key = key.removeprefix(prefix)
-                state_dict[f'{prefix}student.{key}'] = value
+        student = f'{prefix}student.'
+        if not any(key.startswith(student) for key in state_dict):
+            for key in [key for key in state_dict if key.startswith(prefix)]:
+                state_dict[student + key.removeprefix(prefix)] = state_dict.pop(key)
+            # What a plain student does not have stays as it is.
+            for key, value in self.state_dict(prefix=prefix).items():
+                if not key.startswith(student):
+                    state_dict[key] = value
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 

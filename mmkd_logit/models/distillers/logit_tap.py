@@ -36,16 +36,19 @@ def find_logit_layer(model: nn.Module, name: str | None = None) -> str:
     """Name of the layer that gives the logits.
 
     Args:
-        model (nn.Module): A classifier with ``head``.
+        model (nn.Module): A classifier with ``head``, or a segmentor with
+            ``decode_head``.
         name (str, optional): The name, if it is known: then it is only checked.
-            Defaults to None, the one layer in the head with as many outputs as the
-            head has classes.
+            Defaults to None: of a segmentor the ``conv_seg`` of its (last) decode
+            head, of a classifier the one layer in the head with as many outputs as
+            the head has classes.
 
     Returns:
         str: Name of the layer in ``model``, as ``'head.fc'``.
 
     Raises:
-        ValueError: If there is no such layer, or more than one.
+        ValueError: If there is no such layer, or more than one; if a decode head
+            classifies masks or has one channel for two classes.
         TypeError: If the named layer is neither a Linear nor a Conv2d.
     """
     if name is not None:
@@ -58,6 +61,8 @@ def find_logit_layer(model: nn.Module, name: str | None = None) -> str:
             ) from None
         layer_channels(layer)
         return name
+    if hasattr(model, 'decode_head'):
+        return _find_pixel_layer(model)
 
     head = getattr(model, 'head', None)
     num_classes = getattr(head, 'num_classes', None)
@@ -79,6 +84,26 @@ def find_logit_layer(model: nn.Module, name: str | None = None) -> str:
         f"the distiller, as logit_layer='head.fc'. The last layers of the model are "
         f'{_last_layers(model)}.'
     )
+
+
+def _find_pixel_layer(model: nn.Module) -> str:
+    path, head = 'decode_head', model.decode_head
+    if isinstance(head, nn.ModuleList):  # a cascade: the last stage counts
+        path, head = f'{path}.{len(head) - 1}', head[len(head) - 1]
+    if getattr(head, 'out_channels', None) == 1:
+        raise ValueError(
+            f'{type(head).__name__} has one channel for two classes. Distillation of '
+            'logits needs a logit for each class: set out_channels=2 and '
+            'use_sigmoid=False in decode_head.'
+        )
+    if not isinstance(getattr(head, 'conv_seg', None), nn.Conv2d):
+        raise ValueError(
+            f'{type(head).__name__} has no last layer that gives a logit for each '
+            'class and pixel (conv_seg): it classifies masks or sampled points. Such '
+            'a student can not be distilled per pixel. If it has such a layer under '
+            'another name, name it with logit_layer.'
+        )
+    return f'{path}.conv_seg'
 
 
 def _last_layers(model: nn.Module, count: int = 5) -> list[str]:

@@ -17,13 +17,13 @@ def student_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         weights (Mapping[str, Tensor]): ``state_dict`` of a :class:`LogitDistiller`.
 
     Returns:
-        dict[str, Tensor]: ``state_dict`` of its student.
+        dict[str, Tensor]: ``state_dict`` of its student, on the CPU.
 
     Raises:
         ValueError: If they are not the weights of a distiller.
     """
     student = {
-        key.removeprefix(_PREFIX): value
+        key.removeprefix(_PREFIX): value.cpu()
         for key, value in weights.items()
         if key.startswith(_PREFIX)
     }

@@ -96,6 +96,20 @@ def weights_of(checkpoint: dict) -> dict[str, Tensor]:
     return {key.removeprefix('module.'): value for key, value in weights.items()}
 
 
+def class_names(checkpoint: dict) -> tuple[str, ...] | None:
+    """Names of the classes that a model was trained on, if its checkpoint has them.
+
+    Args:
+        checkpoint (dict): As mmengine, or an older OpenMMLab release, saves it.
+
+    Returns:
+        tuple[str, ...] | None: A name for each class, in order.
+    """
+    meta = checkpoint.get('meta') or {}
+    names = (meta.get('dataset_meta') or {}).get('classes') or meta.get('CLASSES')
+    return tuple(names) if names else None
+
+
 def load_strictly(module: nn.Module, weights: StateDict, what: str) -> None:
     """Load weights that must fit to the last tensor.
 

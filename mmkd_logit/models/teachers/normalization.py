@@ -27,8 +27,9 @@ class Renormalize:
     def __call__(self, inputs: Tensor) -> Tensor:
         """Images (N, channels, H, W) as the teacher expects them."""
         inputs = inputs.flip(1) if self.flip else inputs
-        scale, shift = self.scale.to(inputs), self.shift.to(inputs)
-        return torch.addcmul(shift, inputs, scale)
+        # Kept where the images are: a copy in every step would make a GPU wait.
+        self.scale, self.shift = self.scale.to(inputs), self.shift.to(inputs)
+        return torch.addcmul(self.shift, inputs, self.scale)
 
     @classmethod
     def between(cls, student: nn.Module, teacher: nn.Module) -> Renormalize | None:

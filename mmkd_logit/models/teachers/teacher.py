@@ -16,6 +16,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from mmkd_logit.models.teachers.checkpoint import (
+    class_names,
     load_strictly,
     read_checkpoint,
     weights_of,
@@ -76,6 +77,8 @@ class Teacher:
         self.dtype = _dtype(dtype)
         self.channels_last = channels_last
         self.compile = compile
+        self.classes: tuple[str, ...] | None = None
+        """Names of its classes, if its checkpoint holds them."""
         self.module: BaseModel | None = None
         self._forward: Callable[..., Any] | None = None
         self._renormalize: Renormalize | None = None
@@ -115,8 +118,10 @@ class Teacher:
             for value in module.state_dict().values():
                 broadcast(value)
         else:
-            weights = weights_of(read_checkpoint(self.checkpoint))
+            checkpoint = read_checkpoint(self.checkpoint)
+            weights = weights_of(checkpoint)
             load_strictly(module, weights, f'{self.name}: {self.checkpoint}')
+            self.classes = class_names(checkpoint)
             print_log(f'{self.name}: weights of {self.checkpoint}', logger='current')
         if 'data_preprocessor' in model:
             self._renormalize = Renormalize.between(
@@ -178,7 +183,10 @@ class Teacher:
             TypeError: If the model gives anything but one tensor.
         """
         assert self._forward is not None, 'Teacher.load() comes first.'
-        logits = self._forward(self.prepare(inputs), mode='tensor')
+        # A type that was asked for holds under mixed precision too.
+        mixed = self.dtype is None and torch.is_autocast_enabled(inputs.device.type)
+        with torch.autocast(inputs.device.type, enabled=mixed):
+            logits = self._forward(self.prepare(inputs), mode='tensor')
         if not isinstance(logits, Tensor):
             raise TypeError(
                 f'{self.name} must give one tensor of logits, but gave a '

@@ -95,17 +95,19 @@ def run(
             model=model,
             work_dir=str(tmp_path / 'work'),
             train_dataloader=loader,
-            val_dataloader=loader,
             train_cfg=train_cfg,
-            val_cfg=dict(),
-            val_evaluator=[Share()],
             optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
             custom_hooks=hooks,
             default_scope='mmpretrain',
             randomness=dict(seed=0),
             experiment_name=f'{tmp_path.name}_{torch.rand(1).item()}',
             cfg=dict(train_cfg=train_cfg),
-            **settings,
+            **{
+                'val_dataloader': loader,
+                'val_cfg': dict(),
+                'val_evaluator': [Share()],
+                **settings,
+            },
         )
         runner.train()
         return runner
@@ -180,6 +182,12 @@ def test_teacher_check(run: Callable[..., Runner]) -> None:
     assert f'"teacher/top1": {logged}' in scalars
     # The student's metrics keep their names.
     assert 'val/top1' in runner.message_hub.log_scalars
+
+
+def test_teacher_check_without_validation(run: Callable[..., Runner]) -> None:
+    nothing = dict(val_dataloader=None, val_cfg=None, val_evaluator=None)
+    with pytest.raises(ValueError, match='the config has no val_dataloader'):
+        run([dict(type='mmkd_logit.TeacherCheckHook')], **nothing)
 
 
 def test_teacher_below_the_minimum(run: Callable[..., Runner]) -> None:

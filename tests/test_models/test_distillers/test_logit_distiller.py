@@ -186,7 +186,10 @@ def test_teacher_is_in_no_state_and_follows_the_distiller(
     owned = {id(p) for p in model.parameters()}
     teacher = model.teacher.module
     assert not owned & {id(p) for p in teacher.parameters()}
-    assert copy.deepcopy(model).teacher is model.teacher
+    copied = copy.deepcopy(model)
+    assert copied.teacher is model.teacher
+    copied.double()
+    assert teacher.head.fc.weight.dtype == torch.float32
     model.train()
     assert not teacher.training
     model.to(device).double()
@@ -221,6 +224,10 @@ def test_loads_its_own_and_the_plain_student_s_weights(
     for key, value in plain.state_dict().items():
         assert torch.equal(other.student.state_dict()[key], value), key
     assert torch.equal(other.aux_head.fc.weight, aux)
+    state = plain.state_dict()
+    del state['head.fc.bias']
+    result = other.load_state_dict(state, strict=False)
+    assert result.missing_keys == ['student.head.fc.bias']
 
 
 def test_a_training_step_moves_student_and_head(
@@ -292,6 +299,7 @@ def test_parts_that_do_not_fit(distiller: Callable, classifier: MakeConfig) -> N
     refuse("'dhkd'.* have head='aux', but there is no aux_head", losses=DHKD['losses'])
     refuse('none of the losses', aux_head=DHKD['aux_head'], losses=KD['losses'])
     refuse('at least one loss', losses={})
+    refuse("may not be named 'task'", losses=dict(task=dict(type='KDLoss')))
     refuse('must have a type', losses=dict(kd=dict(tau=1.0)))
     refuse('task_loss_weight must be finite', task_loss_weight=float('nan'), **KD)
     refuse('would learn nothing', task_loss_weight=0.0, **DHKD)

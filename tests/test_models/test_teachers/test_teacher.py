@@ -121,6 +121,12 @@ def test_options(classifier: MakeConfig, checkpoint: str, student: BaseModel) ->
     narrow = load(classifier(), checkpoint, student, dtype='bfloat16')(inputs)
     assert narrow.dtype == torch.bfloat16
     torch.testing.assert_close(narrow.float(), expected, rtol=0.1, atol=0.1)
+    teacher = load(classifier(), checkpoint, student, dtype='bfloat16')
+    with torch.autocast('cpu', torch.float16):
+        assert torch.equal(teacher(inputs), narrow)
+    wide = load(classifier(), checkpoint, student)
+    with torch.autocast('cpu', torch.bfloat16):
+        assert wide(inputs).dtype == torch.bfloat16
     last = load(classifier(), checkpoint, student, channels_last=True)
     assert last.prepare(inputs).is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(last(inputs), expected)

@@ -1,0 +1,5 @@
+"""The figures of the analysis tools."""
+
+from mmkd_logit.visualization.segmentation import plot_segmentations
+
+__all__ = ['plot_segmentations']
