@@ -51,13 +51,16 @@ def preprocessed(cfg: Config) -> dict:
     if cfg.default_scope == 'mmseg':
         samples = []
         for _ in range(2):
-            sample = SegDataSample(metainfo=dict(img_shape=(64, 128)))
+            sample = SegDataSample(metainfo=dict(img_shape=(64, 128), sample_idx=0))
             sample.gt_sem_seg = PixelData(data=torch.randint(19, (1, 64, 128)))
             samples.append(sample)
         return dict(inputs=torch.randn(2, 3, 64, 128), data_samples=samples)
     channels = len(cfg.data_preprocessor.mean)
-    labels = [DataSample().set_gt_label(label) for label in (1, 2)]
-    return dict(inputs=torch.randn(2, channels, 32, 32), data_samples=labels)
+    samples = [
+        DataSample(metainfo=dict(sample_idx=label)).set_gt_label(label)
+        for label in (1, 2)
+    ]
+    return dict(inputs=torch.randn(2, channels, 32, 32), data_samples=samples)
 
 
 @pytest.mark.filterwarnings('ignore:.*random weights')
@@ -85,6 +88,16 @@ def test_differs_from_its_baseline_in_the_method_alone(path: str) -> None:
     dataset = Path(path).stem.split('_')[2]
     baseline = Config.fromfile(ROOT / f'configs/baseline/{student}_{dataset}.py')
     assert cfg.model.student == baseline.model
+    if path.startswith('configs/mcld/'):
+        # Pixels are told apart by their image; MCLD's first gradients are clipped.
+        pipeline = cfg.train_dataloader.dataset.get('pipeline')
+        if cfg.default_scope == 'mmseg':
+            assert 'sample_idx' in pipeline.pop().meta_keys
+            baseline.train_dataloader.dataset.pipeline.pop()
+            for transform in pipeline:  # where it was inherited from
+                assert transform.pop('_scope_') == 'mmseg'
+        if dataset == 'digits':
+            assert cfg.optim_wrapper.pop('clip_grad') == dict(max_norm=5.0)
     for key in baseline:
         if key not in ('model', 'default_hooks'):
             assert cfg[key] == baseline[key], key

@@ -1,12 +1,17 @@
-"""The main job on a small scale: a teacher, a plain student, a DHKD student.
+"""Experiments on a small scale, each from data to a table in one command.
 
-Runs tools/train.py for each, the students on three seeds, in work_dirs, and prints how
-good they are on the test set. `digits` are scikit-learn's handwritten digits, `scenes`
-street-like scenes that are drawn into data/scenes first.
+`digits` (scikit-learn's handwritten digits) and `scenes` (street-like scenes that are
+drawn into data/scenes first) are the main job: a teacher, a plain student, a DHKD
+student. `mcld` is the ablation of MCLD's three terms on digits, without cross entropy,
+beside KD.
+
+Each runs tools/train.py, students on three seeds, in work_dirs, and prints how good the
+models are on the test set.
 """
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -21,29 +26,68 @@ SEEDS = (0, 1, 2)
 
 
 @dataclass
+class Student:
+    """A row of the table: a config, without configs/ and .py, and what it overrides."""
+
+    name: str
+    config: str
+    options: tuple[str, ...] = ()
+
+
+@dataclass
 class Demo:
-    """Configs of the three, without configs/ and .py, and the metric in percent."""
+    """The teacher's config, its students, and the metric in percent."""
 
     teacher: str
-    student: str
-    distilled: str
+    students: list[Student]
     metric: str
     data: tuple[str, ...] = ()
+
+
+def mcld_with(*terms: str) -> Student:
+    """MCLD with some of its terms."""
+    return Student(
+        f'MCLD: {" + ".join(terms)}',
+        'mcld/res20_res8_digits',
+        tuple(
+            f'model.losses.mcld.{term}={term in terms}'
+            for term in ('instance', 'sample', 'category')
+        ),
+    )
 
 
 DEMOS = {
     'digits': Demo(
         teacher='baseline/res20_digits',
-        student='baseline/res8_digits',
-        distilled='dhkd/res20_res8_digits',
+        students=[
+            Student('plain student', 'baseline/res8_digits'),
+            Student('DHKD student', 'dhkd/res20_res8_digits'),
+        ],
         metric='accuracy/top1',
     ),
     'scenes': Demo(
         teacher='baseline/fcn-r18w16_scenes',
-        student='baseline/fcn-r18w4_scenes',
-        distilled='dhkd/fcn-r18w16_fcn-r18w4_scenes',
+        students=[
+            Student('plain student', 'baseline/fcn-r18w4_scenes'),
+            Student('DHKD student', 'dhkd/fcn-r18w16_fcn-r18w4_scenes'),
+        ],
         metric='mIoU',
         data=('tools/dataset_converters/make_scenes.py', 'data/scenes'),
+    ),
+    'mcld': Demo(
+        teacher='baseline/res20_digits',
+        students=[
+            Student('plain student', 'baseline/res8_digits'),
+            Student('KD', 'kd/res20_res8_digits'),
+            mcld_with('instance'),
+            mcld_with('sample'),
+            mcld_with('category'),
+            mcld_with('instance', 'sample'),
+            mcld_with('instance', 'category'),
+            mcld_with('sample', 'category'),
+            mcld_with('instance', 'sample', 'category'),
+        ],
+        metric='accuracy/top1',
     ),
 }
 
@@ -56,40 +100,43 @@ def run(script: str, *args: str) -> None:
         sys.exit(f'{result.stdout}{result.stderr}\nfailed: {" ".join(command)}')
 
 
-def train(config: str, seed: int, work_dir: Path, metric: str) -> float:
+def train(student: Student, seed: int, work_dir: Path, metric: str) -> float:
     """Train one model; return its metric after the last step."""
-    print(f'{config}, seed {seed}: logs and checkpoints in {work_dir}', flush=True)
+    print(f'{student.name}, seed {seed}: in {work_dir}', flush=True)
     run(
         'tools/train.py',
-        str(ROOT / 'configs' / f'{config}.py'),
-        *('--work-dir', str(work_dir)),
-        *('--cfg-options', f'randomness.seed={seed}'),
+        str(ROOT / 'configs' / f'{student.config}.py'),
+        *('--work-dir', str(work_dir), '--cfg-options', f'randomness.seed={seed}'),
+        *student.options,
     )
     scalars = max(work_dir.glob('*/vis_data/scalars.json')).read_text().splitlines()
     return [log[metric] for log in map(json.loads, scalars) if metric in log][-1]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('demo', choices=DEMOS)
     demo = DEMOS[parser.parse_args().demo]
     if demo.data:
         run(*demo.data)
     work_dirs = Path('work_dirs')
     table = Table('model', f'{demo.metric} on the test set, %', 'seeds 0, 1, 2')
-    # The student's config looks for the teacher where train.py puts it.
-    teacher = train(demo.teacher, 0, work_dirs / demo.teacher, demo.metric)
-    table.add_row('teacher', f'{teacher:.2f}')
-    for name, config in (
-        ('plain student', demo.student),
-        ('DHKD student', demo.distilled),
-    ):
+    # The students' configs look for the teacher where train.py puts it.
+    teacher = Student('teacher', demo.teacher)
+    reached = train(teacher, 0, work_dirs / demo.teacher, demo.metric)
+    table.add_row('teacher', f'{reached:.2f}')
+    for student in demo.students:
+        folder = student.config
+        if student.options:
+            folder += '_' + re.sub(r'\W+', '-', student.name.lower())
         runs = [
-            train(config, seed, work_dirs / f'{config}_seed{seed}', demo.metric)
+            train(student, seed, work_dirs / f'{folder}_seed{seed}', demo.metric)
             for seed in SEEDS
         ]
         each = '  '.join(f'{value:.2f}' for value in runs)
-        table.add_row(name, f'{mean(runs):.2f} ± {stdev(runs):.2f}', each)
+        table.add_row(student.name, f'{mean(runs):.2f} ± {stdev(runs):.2f}', each)
     Console().print(table)
 
 

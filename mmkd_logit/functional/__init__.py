@@ -1,7 +1,20 @@
 """The losses as pure functions of two tensors of logits. Needs torch only."""
 
 from mmkd_logit.functional.binary_kl import binary_kl_loss, binary_kl_norm_loss
+from mmkd_logit.functional.contrast import (
+    category_contrast_loss,
+    instance_contrast_loss,
+    sample_contrast_loss,
+)
 from mmkd_logit.functional.kd import kd_loss
 from mmkd_logit.functional.standardize import standardize
 
-__all__ = ['binary_kl_loss', 'binary_kl_norm_loss', 'kd_loss', 'standardize']
+__all__ = [
+    'binary_kl_loss',
+    'binary_kl_norm_loss',
+    'category_contrast_loss',
+    'instance_contrast_loss',
+    'kd_loss',
+    'sample_contrast_loss',
+    'standardize',
+]

@@ -14,6 +14,16 @@ _CPU_CHUNK = 2**18
 _GPU_CHUNK = 2**22
 
 ChunkFn = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+SumFn = Callable[[bool], tuple[Tensor, Tensor | None]]
+
+
+def check_logits(name: str, logits: Tensor) -> None:
+    """Raise ``TypeError`` if something is not a floating point tensor."""
+    if not isinstance(logits, Tensor) or not logits.is_floating_point():
+        got = logits.dtype if isinstance(logits, Tensor) else type(logits)
+        raise TypeError(
+            f'{name} must be a floating point tensor of logits, but got {got}.'
+        )
 
 
 def check_pair(student: Tensor, teacher: Tensor) -> None:
@@ -27,12 +37,8 @@ def check_pair(student: Tensor, teacher: Tensor) -> None:
         TypeError: If one of them is not a floating point tensor.
         ValueError: If their shapes are not one and the same (N, C).
     """
-    for name, logits in (('student', student), ('teacher', teacher)):
-        if not isinstance(logits, Tensor) or not logits.is_floating_point():
-            got = logits.dtype if isinstance(logits, Tensor) else type(logits)
-            raise TypeError(
-                f'{name} must be a floating point tensor of logits, but got {got}.'
-            )
+    check_logits('student', student)
+    check_logits('teacher', teacher)
     if student.ndim != 2 or student.shape != teacher.shape:
         raise ValueError(
             'student and teacher must be logits of the same shape (rows, classes), '
@@ -61,36 +67,20 @@ def tempered(logits: Tensor, tau: float) -> Tensor:
 
 
 class _ClosedForm(torch.autograd.Function):
-    """Mean over rows whose gradient is written down, not recorded.
-
-    One pass computes value and gradient chunk by chunk, so nothing but one (N, C)
-    buffer is kept for the backward pass.
-    """
+    """A scalar whose gradient is written down, not recorded."""
 
     @staticmethod
     def forward(
-        ctx: Any, student: Tensor, teacher: Tensor, scale: float, chunk_fn: ChunkFn
+        ctx: Any, student: Tensor, scale: float, dtype: torch.dtype, sum_fn: SumFn
     ) -> Tensor:
-        dtype = compute_dtype(student, teacher)
-        rows, classes = student.shape
-        budget = _CPU_CHUNK if student.device.type == 'cpu' else _GPU_CHUNK
-        step = max(1, budget // max(1, classes))
-        keep = ctx.needs_input_grad[0]
-        grad = torch.empty_like(student, dtype=dtype) if keep else None
-        total = torch.zeros((), dtype=torch.float64, device=student.device)
-        for start in range(0, rows, step):
-            part = slice(start, start + step)
-            value, slope = chunk_fn(
-                student[part].to(dtype, copy=True), teacher[part].to(dtype, copy=True)
-            )
-            total += value
-            if grad is not None:
-                grad[part] = slope
+        # Mixed precision would narrow products of matrices.
+        with torch.autocast(student.device.type, enabled=False):
+            total, grad = sum_fn(ctx.needs_input_grad[0])
         # Scaled in the backward pass, after the loss scale of mixed precision.
-        ctx.scale = scale / max(1, rows)
+        ctx.scale = scale
         ctx.student_dtype = student.dtype
         ctx.save_for_backward(*(() if grad is None else (grad,)))
-        return (total * ctx.scale).clamp(max=torch.finfo(dtype).max).to(dtype)
+        return (total * scale).clamp(max=torch.finfo(dtype).max).to(dtype)
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
@@ -104,10 +94,32 @@ class _ClosedForm(torch.autograd.Function):
         return grad_student, None, None, None
 
 
+def loss_of_sum(
+    student: Tensor, dtype: torch.dtype, sum_fn: SumFn, scale: float
+) -> Tensor:
+    """A loss that gives its own gradient, of which nothing else is kept.
+
+    Args:
+        student (Tensor): Student logits of shape (N, C).
+        dtype (torch.dtype): Type of the loss, float32 or float64.
+        sum_fn (Callable): Takes whether the gradient is wanted, and returns a sum, in
+            float64, and its gradient with respect to the student's logits, in
+            ``dtype``, or None if it is not wanted.
+        scale (float): Factor of value and gradient.
+
+    Returns:
+        Tensor: A scalar in ``dtype``.
+    """
+    return _ClosedForm.apply(student, scale, dtype, sum_fn)
+
+
 def closed_form_loss(
     student: Tensor, teacher: Tensor, chunk_fn: ChunkFn, scale: float = 1.0
 ) -> Tensor:
     """Mean over rows of a loss that gives its own gradient.
+
+    One pass computes value and gradient chunk by chunk, so nothing but one (N, C)
+    buffer is kept for the backward pass.
 
     Args:
         student (Tensor): Student logits of shape (N, C).
@@ -126,4 +138,23 @@ def closed_form_loss(
         ValueError: If the shapes are not one and the same (N, C).
     """
     check_pair(student, teacher)
-    return _ClosedForm.apply(student, teacher.detach(), scale, chunk_fn)
+    teacher = teacher.detach()
+    dtype = compute_dtype(student, teacher)
+
+    def sum_fn(wants_grad: bool) -> tuple[Tensor, Tensor | None]:
+        rows, classes = student.shape
+        budget = _CPU_CHUNK if student.device.type == 'cpu' else _GPU_CHUNK
+        step = max(1, budget // max(1, classes))
+        grad = torch.empty_like(student, dtype=dtype) if wants_grad else None
+        total = torch.zeros((), dtype=torch.float64, device=student.device)
+        for start in range(0, rows, step):
+            part = slice(start, start + step)
+            value, slope = chunk_fn(
+                student[part].to(dtype, copy=True), teacher[part].to(dtype, copy=True)
+            )
+            total += value
+            if grad is not None:
+                grad[part] = slope
+        return total, grad
+
+    return loss_of_sum(student, dtype, sum_fn, scale / max(1, len(student)))

@@ -44,6 +44,8 @@ def standardize(logits: Tensor) -> Tensor:
             f'got {tuple(logits.shape)}.'
         )
     z = logits.to(compute_dtype(logits))
+    if len(z) == 0:  # of which torch warns
+        return z
     # A z-score does not depend on the unit: a power of two as the unit keeps the
     # squares of large logits finite, and changes no digit.
     with torch.no_grad():

@@ -4,7 +4,13 @@ from mmkd_logit import registry  # noqa: F401  first: its error names the extras
 from mmkd_logit.models.backbones import CIFARResNet
 from mmkd_logit.models.distillers import LogitDistiller
 from mmkd_logit.models.heads import ConvLogitHead, LinearLogitHead, MLPLogitHead
-from mmkd_logit.models.losses import BinaryKLLoss, BinaryKLNormLoss, KDLoss, LogitLoss
+from mmkd_logit.models.losses import (
+    BinaryKLLoss,
+    BinaryKLNormLoss,
+    KDLoss,
+    LogitLoss,
+    MCLDLoss,
+)
 from mmkd_logit.models.teachers import Teacher
 
 __all__ = [
@@ -16,6 +22,7 @@ __all__ = [
     'LinearLogitHead',
     'LogitDistiller',
     'LogitLoss',
+    'MCLDLoss',
     'MLPLogitHead',
     'Teacher',
 ]

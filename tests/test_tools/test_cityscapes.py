@@ -32,6 +32,7 @@ from PIL import Image
 from mmkd_logit.registry import MODELS
 
 DHKD = CONFIGS / 'dhkd' / 'pspnet-r101_pspnet-r18_cityscapes.py'
+MCLD = CONFIGS / 'mcld' / 'pspnet-r101_pspnet-r18_cityscapes.py'
 MMSEG = Path(importlib.util.find_spec('mmseg').origin).parent / '.mim'
 PSPNET = MMSEG / 'configs' / 'pspnet'
 R18 = PSPNET / 'pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'
@@ -291,6 +292,26 @@ def test_test_tool_of_mmseg(resumed: Path) -> None:
     assert set(ours) == set(theirs) == {'aAcc', 'mIoU', 'mAcc'}
     assert ours == {key: pytest.approx(float(theirs[key])) for key in theirs}
     assert ours['mIoU'] == pytest.approx(scalars(resumed, 'mIoU')[-1])
+
+
+def test_mcld(cwd: Path) -> None:
+    options = (
+        *train_options(cwd, 2),
+        'model.losses.mcld.max_rows=50',
+        'model.losses.mcld.queue_size=400',
+        'model.task_loss_weight=0.0',
+    )
+    run(*TRAIN, MCLD, '--work-dir', 'mcld', *options, cwd=cwd)
+    work_dir = cwd / 'mcld'
+    assert len(scalars(work_dir, 'loss_mcld')) == 2
+    assert scalars(work_dir, 'loss') == scalars(work_dir, 'loss_mcld')
+    for key in ('decode.task_ce', 'decode.acc_seg'):
+        assert min(scalars(work_dir, key)) >= 0
+    weights = load(work_dir / 'iter_2.pth')['state_dict']
+    assert weights['losses.mcld.queue.pushed'] == 100
+    assert weights['losses.mcld.queue.image_index'][:100].min() >= 0
+    student = load(work_dir / 'student_last.pth')['state_dict']
+    assert not any('queue' in name for name in student)
 
 
 def test_two_processes_without_a_gpu(cwd: Path) -> None:

@@ -56,6 +56,8 @@ model = dict(
     losses=dict(
         dhkd=dict(type='BinaryKLNormLoss', loss_weight=0.1, head='aux'),
         kd=dict(type='KDLoss', loss_weight=0.1),
+        # Two whole batches: which of a batch are forgotten first would differ.
+        mcld=dict(type='MCLDLoss', loss_weight=0.01, queue_size=128),
     ),
 )
 train_dataloader = dict(
@@ -97,12 +99,29 @@ def two(cwd: Path) -> Path:
     return cwd / 'two'
 
 
+def take_queue(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Take MCLD's queue out of the weights, in the order of the images.
+
+    Two processes push the rows of a batch in another order than one.
+    """
+    prefix = 'losses.mcld.queue.'
+    names = ('logits', 'image_index', 'labels', 'pushed')
+    queue = {name: weights.pop(prefix + name) for name in names}
+    order = queue['image_index'].argsort()
+    return {
+        name: value[order] if value.ndim else value for name, value in queue.items()
+    }
+
+
 @pytest.mark.parametrize('epoch', [1, 2])
 def test_two_processes_train_the_same_weights(epoch: int, cwd: Path, two: Path) -> None:
     alone = load(cwd / 'one' / f'epoch_{epoch}.pth')
     together = load(two / f'epoch_{epoch}.pth')
 
     assert 'aux_head.fc.weight' in alone['state_dict']
+    queues = [take_queue(run['state_dict']) for run in (together, alone)]
+    assert_same(*queues, atol=1e-6)
+    assert len(queues[0]['image_index'].unique()) == 128
     assert_same(together['state_dict'], alone['state_dict'], atol=1e-6)
     # Momentum sums ten steps.
     assert_same(together['optimizer']['state'], alone['optimizer']['state'], atol=1e-5)
@@ -111,12 +130,16 @@ def test_two_processes_train_the_same_weights(epoch: int, cwd: Path, two: Path) 
 
 def test_weights_moved(cwd: Path) -> None:
     first, second = (load(cwd / 'one' / f'epoch_{i}.pth')['state_dict'] for i in (1, 2))
-    moved = {name: (second[name] - first[name]).abs().max() for name in first}
+    moved = {
+        name: (second[name] - first[name]).abs().max()
+        for name in first
+        if 'queue' not in name
+    }
     assert min(moved.values()) > 1e-5
 
 
 def test_distillation_stops_after_an_epoch(two: Path) -> None:
-    for name in ('loss_dhkd', 'loss_kd'):
+    for name in ('loss_dhkd', 'loss_kd', 'loss_mcld'):
         losses = scalars(two, name)
         assert len(losses) == 30
         assert min(losses[:15]) > 0.01

@@ -8,6 +8,7 @@ import pytest
 from command_lines import CONFIGS, TRAIN, assert_same, attempt, load, run
 
 DHKD = CONFIGS / 'dhkd' / 'res20_res8_digits.py'
+MCLD = CONFIGS / 'mcld' / 'res20_res8_digits.py'
 EPOCHS = 4
 # The 55th of 84 iterations is in the third epoch.
 KILL_HOOK = f"""
@@ -28,16 +29,17 @@ _base_ = './whole.py'
 custom_imports = dict(imports=['kill_hook'])
 custom_hooks = [dict(type='KillHook', priority='LOWEST')]
 """
-HEADS = {
-    'linear': '',
-    'mlp with dropout': "aux_head=dict(type='MLPLogitHead', dropout=0.3)",
-}
+MLP = "aux_head=dict(type='MLPLogitHead', dropout=0.3)"
 
 
-@pytest.mark.parametrize('head', HEADS)
-def test_resume(head: str, teacher: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ('config', 'model'),
+    [(DHKD, ''), (DHKD, MLP), (MCLD, '')],
+    ids=['dhkd', 'dhkd, mlp with dropout', 'mcld'],
+)
+def test_resume(config: Path, model: str, teacher: Path, tmp_path: Path) -> None:
     (tmp_path / 'whole.py').write_text(
-        f'_base_ = {str(DHKD)!r}\nmodel = dict({HEADS[head]})\n'
+        f'_base_ = {str(config)!r}\nmodel = dict({model})\n'
     )
     (tmp_path / 'killed.py').write_text(KILLED)
     (tmp_path / 'kill_hook.py').write_text(KILL_HOOK)

@@ -82,21 +82,15 @@ class LogitDistiller(BaseModel):
         self.logit_layer = find_logit_layer(student_model, logit_layer)
         self._owns_teacher = True
         self.teacher = _check_keys(Teacher, teacher, 'teacher')(**teacher)
+        in_channels, num_classes = layer_channels(self._last_layer())
+        known = {'in_channels': in_channels, 'num_classes': num_classes}
         self.losses = nn.ModuleDict(
-            {name: _build(cfg, f'losses.{name}') for name, cfg in losses.items()}
+            {name: _build(cfg, f'losses.{name}', known) for name, cfg in losses.items()}
         )
         self.aux_head: nn.Module | None = None
         if aux_head is not None:
-            in_channels, num_classes = layer_channels(self._last_layer())
             with side_rng():
-                self.aux_head = _build(
-                    {
-                        'in_channels': in_channels,
-                        'num_classes': num_classes,
-                        **aux_head,
-                    },
-                    'aux_head',
-                )
+                self.aux_head = _build(aux_head, 'aux_head', known)
         self.task_loss_weight = task_loss_weight
         self.at = at
         self._check_parts()
@@ -141,7 +135,8 @@ class LogitDistiller(BaseModel):
             raise ValueError(
                 f'Losses {needy} need one label an image, but the student trains '
                 'with mixup or CutMix (batch augments), which blend labels. Remove '
-                'the losses, or student.train_cfg.augments.'
+                'the losses, or student.train_cfg.augments; MCLDLoss does without '
+                'category and mask_same_class.'
             )
 
     def named_losses(self) -> list[tuple[str, LogitLoss]]:
@@ -376,8 +371,11 @@ def _each(value: Any, fn: Callable[[Tensor], Tensor]) -> Any:
     return fn(value) if isinstance(value, Tensor) else [fn(part) for part in value]
 
 
-def _build(cfg: dict, where: str) -> nn.Module:
-    """Build a loss or a head of this package, or a registered one of the user's."""
+def _build(cfg: dict, where: str, known: dict[str, int]) -> nn.Module:
+    """Build a loss or a head of this package, or a registered one of the user's.
+
+    What the distiller knows is filled in where a class takes it.
+    """
     if 'type' not in cfg:
         raise ValueError(f'{where} must have a type, but got {dict(cfg)}.')
     cfg = {'_scope_': 'mmkd_logit', **cfg}
@@ -385,6 +383,8 @@ def _build(cfg: dict, where: str) -> nn.Module:
     if kind is not None:
         keys = {key: cfg[key] for key in cfg if key not in ('type', '_scope_')}
         _check_keys(kind, keys, where)
+        takes = inspect.signature(kind).parameters
+        cfg = {**{key: known[key] for key in known if key in takes}, **cfg}
     return MODELS.build(cfg)
 
 

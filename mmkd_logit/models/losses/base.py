@@ -32,8 +32,12 @@ class LogitLoss(nn.Module, ABC):
         ValueError: If ``loss_weight`` is not finite, or ``head`` is unknown.
     """
 
-    needs_labels: ClassVar[bool] = False
+    needs_labels: bool = False
     """Whether :meth:`compute` reads ``rows.labels``, which mixup takes away."""
+
+    gathers: ClassVar[bool] = False
+    """Whether :meth:`compute` waits for other processes, and so must run on a process
+    that has no rows too."""
 
     schedule: float
     """Factor of ``loss_weight`` at this moment, set by ``LossWeightHook``."""
@@ -88,7 +92,7 @@ class LogitLoss(nn.Module, ABC):
                 f"{type(self).__name__} has head='aux', but the step has no logits of "
                 'an auxiliary head. Give the distiller an aux_head.'
             )
-        if self.weight == 0 or len(rows) == 0:
+        if self.weight == 0 or (len(rows) == 0 and not self.gathers):
             return logits[:0].sum()
         teacher = rows.teacher
         if self.standardize:

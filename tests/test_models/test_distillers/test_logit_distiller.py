@@ -324,6 +324,31 @@ def test_mixup_with_a_loss_that_needs_labels(
         distiller(student=student, losses=losses)
 
 
+MCLD = dict(task_loss_weight=0.0, losses=dict(mcld=dict(type='MCLDLoss', queue_size=6)))
+
+
+def test_mcld_step(distiller: Callable, batch: Callable) -> None:
+    model, data = distiller(**MCLD), batch()
+    values = step(model, data)
+    assert values['loss_mcld'] > 0
+    assert values['task'] > 0 and 'loss_task' not in values
+    queue = model.losses['mcld'].queue
+    assert queue.logits.shape == (4, 5)
+    assert queue.image_index.tolist() == [100, 101, 102, 103]
+    assert all(p.grad.abs().sum() > 0 for p in model.student.head.parameters())
+
+
+def test_mcld_with_mixup(
+    distiller: Callable, classifier: MakeConfig, batch: Callable
+) -> None:
+    student = classifier()
+    student['train_cfg'] = dict(augments=dict(type='CutMix', alpha=1.0))
+    with pytest.raises(ValueError, match=r'mixup or CutMix.*without category'):
+        distiller(student=student, **MCLD)
+    losses = dict(mcld=dict(type='MCLDLoss', queue_size=6, category=False))
+    assert step(distiller(student=student, losses=losses), batch())['loss_mcld'] > 0
+
+
 def test_config_dicts_are_left_as_they_are(
     distiller: Callable, classifier: MakeConfig
 ) -> None:

@@ -1,0 +1,340 @@
+"""The three losses of Multi-perspective Contrastive Logit Distillation (MCLD).
+
+Student logits are queries, teacher logits keys; rows are compared by the cosine of
+their angle. Keys are worked on in chunks, and the softmax over them is summed as they
+come, so no matrix of all similarities is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from mmkd_logit.functional._closed_form import (
+    check_logits,
+    check_pair,
+    check_positive,
+    compute_dtype,
+    loss_of_sum,
+)
+
+# Elements of a chunk of keys, and of the similarities with them.
+_CHUNK = 2**22
+
+MaskFn = Callable[[slice], Tensor]
+
+
+def instance_contrast_loss(
+    student: Tensor,
+    teacher: Tensor,
+    queue: Tensor,
+    queue_mask: Tensor | None = None,
+    tau: float = 0.2,
+) -> Tensor:
+    r"""A row's own teacher logits against those of other images, in a queue.
+
+    .. math::
+        L = \frac1N \sum_n -\log \frac{e^{\hat s_n \cdot \hat t_n / \tau}}
+            {e^{\hat s_n \cdot \hat t_n / \tau} +
+             \sum_k e^{\hat s_n \cdot \hat q_k / \tau}}
+
+    A hat is a row divided by its length. A row of zeros has no direction: its
+    similarity to all others is 0, and it gets the gradient of a row of length 1. An
+    empty queue gives 0.
+
+    Source: https://arxiv.org/abs/2411.10693; that rows are divided by their length is
+    our reading, as in MoCo.
+
+    Args:
+        student (Tensor): Logits of shape (N, C), a row a prediction.
+        teacher (Tensor): Logits of shape (N, C). Gets no gradient.
+        queue (Tensor): Teacher logits of shape (K, C).
+        queue_mask (Tensor, optional): Booleans of shape (N, K), True where an entry is
+            a negative of a row. Defaults to None, all are.
+        tau (float): Temperature, above 0. Defaults to 0.2.
+
+    Returns:
+        Tensor: A scalar, the mean over rows, in float32 or wider.
+
+    Raises:
+        TypeError: If logits are not floating point tensors, or the mask not booleans.
+        ValueError: If shapes do not fit together, or ``tau`` is not a finite number
+            above 0.
+
+    Example:
+        >>> import torch
+        >>> from mmkd_logit.functional import instance_contrast_loss
+        >>> student = torch.tensor([[2.0, 0.0, 0.0]])
+        >>> teacher = torch.tensor([[4.0, 1.0, 0.0]])
+        >>> queue = torch.tensor([[0.0, 3.0, 0.0], [0.0, 1.0, 1.0]])
+        >>> print(f'{instance_contrast_loss(student, teacher, queue):.4f}')
+        0.0155
+    """
+    check_positive('tau', tau)
+    check_pair(student, teacher)
+    check_logits('queue', queue)
+    if queue.ndim != 2 or queue.shape[1] != student.shape[1]:
+        raise ValueError(
+            f'queue must have the shape (entries, {student.shape[1]}), as many classes '
+            f'as the student, but got {tuple(queue.shape)}.'
+        )
+    if queue_mask is None:
+        return _one_positive(student, teacher, queue, None, tau)
+    if queue_mask.dtype != torch.bool:
+        raise TypeError(f'queue_mask must hold booleans, but got {queue_mask.dtype}.')
+    if queue_mask.shape != (len(student), len(queue)):
+        raise ValueError(
+            f'queue_mask must have the shape {(len(student), len(queue))} (rows, '
+            f'entries of the queue), but got {tuple(queue_mask.shape)}.'
+        )
+    return _one_positive(student, teacher, queue, lambda part: queue_mask[:, part], tau)
+
+
+def sample_contrast_loss(
+    student: Tensor, teacher: Tensor, tau: float = 0.2, offset: int = 0
+) -> Tensor:
+    r"""A row's own teacher logits against those of the other rows of the batch.
+
+    .. math::
+        L = \frac1N \sum_n -\log \frac{e^{S_{nn}}}{\sum_m e^{S_{nm}}}, \qquad
+        S_{nm} = \hat s_n \cdot \hat t_m / \tau
+
+    A hat is a row divided by its length. A row of zeros has no direction: its
+    similarity to all others is 0, and it gets the gradient of a row of length 1.
+
+    Source: https://arxiv.org/abs/2411.10693
+
+    Args:
+        student (Tensor): Logits of shape (N, C), a row a prediction.
+        teacher (Tensor): Logits of shape (N, C), or of shape (M, C) with those of
+            other rows too, as of other processes. Gets no gradient.
+        tau (float): Temperature, above 0. Defaults to 0.2.
+        offset (int): The teacher's row that belongs to the student's first; the others
+            follow. Defaults to 0.
+
+    Returns:
+        Tensor: A scalar, the mean over the N rows, in float32 or wider.
+
+    Raises:
+        TypeError: If an input is not a floating point tensor.
+        ValueError: If shapes do not fit together, or ``tau`` is not a finite number
+            above 0.
+
+    Example:
+        >>> import torch
+        >>> from mmkd_logit.functional import sample_contrast_loss
+        >>> student = torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 1.0]])
+        >>> teacher = torch.tensor([[4.0, 1.0, 0.0], [0.0, 0.0, 2.0]])
+        >>> print(f'{sample_contrast_loss(student, teacher):.4f}')
+        0.0371
+    """
+    check_positive('tau', tau)
+    own = _own_rows(student, teacher, offset)
+
+    def others(part: slice) -> Tensor:
+        columns = torch.arange(part.start, part.stop, device=student.device)
+        return own[:, None] != columns
+
+    return _one_positive(
+        student, teacher[offset : offset + len(student)], teacher, others, tau
+    )
+
+
+def category_contrast_loss(
+    student: Tensor,
+    teacher: Tensor,
+    target: Tensor,
+    tau: float = 0.2,
+    offset: int = 0,
+) -> Tensor:
+    r"""Teacher logits of a row's class against those of other classes in the batch.
+
+    .. math::
+        L = -\frac1{N'} \sum_n \frac1{|P_n|} \sum_{p \in P_n} \log
+            \frac{e^{S_{np}}}{e^{S_{np}} + \sum_{m : y_m \ne y_n} e^{S_{nm}}}, \qquad
+        S_{nm} = \hat s_n \cdot \hat t_m / \tau
+
+    :math:`P_n` are the other rows of the same class, :math:`N'` is the number of rows
+    that have one. The rest adds nothing; if no row has one, the loss is a 0 that keeps
+    the graph. A hat is a row divided by its length. A row of zeros has no direction:
+    its similarity to all others is 0, and it gets the gradient of a row of length 1.
+
+    Source: https://arxiv.org/abs/2411.10693
+
+    Args:
+        student (Tensor): Logits of shape (N, C), a row a prediction.
+        teacher (Tensor): Logits of shape (N, C), or of shape (M, C) with those of
+            other rows too, as of other processes. Gets no gradient.
+        target (Tensor): Classes of the teacher's rows, integers of shape (N,) or (M,).
+        tau (float): Temperature, above 0. Defaults to 0.2.
+        offset (int): The teacher's row that belongs to the student's first; the others
+            follow. Defaults to 0.
+
+    Returns:
+        Tensor: A scalar, the mean over the rows that have a positive, in float32 or
+        wider.
+
+    Raises:
+        TypeError: If logits are not floating point tensors, or classes not integers.
+        ValueError: If shapes do not fit together, or ``tau`` is not a finite number
+            above 0.
+
+    Example:
+        >>> import torch
+        >>> from mmkd_logit.functional import category_contrast_loss
+        >>> student = torch.tensor([[2.0, 0.0, 0.0], [3.0, 1.0, 1.0], [0.0, 1.0, 1.0]])
+        >>> teacher = torch.tensor([[4.0, 1.0, 0.0], [2.0, 0.0, 0.0], [0.0, 0.0, 2.0]])
+        >>> target = torch.tensor([0, 0, 2])
+        >>> print(f'{category_contrast_loss(student, teacher, target):.4f}')
+        0.0225
+    """
+    check_positive('tau', tau)
+    own = _own_rows(student, teacher, offset)
+    if target.is_floating_point() or target.dtype == torch.bool:
+        raise TypeError(f'target must hold class indices, but got {target.dtype}.')
+    if target.shape != teacher.shape[:1]:
+        raise ValueError(
+            f'target must have the shape ({len(teacher)},), a class for each row of '
+            f'the teacher, but got {tuple(target.shape)}.'
+        )
+    dtype = compute_dtype(student, teacher)
+    classes = target[own][:, None]
+
+    def sum_fn(wants_grad: bool) -> tuple[Tensor, Tensor]:
+        query, inverse = direction(student, dtype)
+        negatives, mean = _over_negatives(
+            query, teacher, lambda part: classes != target[part], tau
+        )
+        positives = class_sizes(target)[own][:, None] - 1
+        share = 1 / positives.clamp(min=1).to(dtype)
+        total = torch.zeros((), dtype=torch.float64, device=student.device)
+        slope = torch.zeros_like(query)
+        mass = torch.zeros_like(share)
+        for part, key in _chunks(teacher, query):
+            columns = torch.arange(part.start, part.stop, device=student.device)
+            same = (classes == target[part]) & (own[:, None] != columns)
+            weight = same * share
+            gap = negatives - query @ key.t() / tau
+            total += (_log_one_plus_exp(gap) * weight).sum(dtype=torch.float64)
+            weight *= torch.sigmoid(gap)
+            mass += weight.sum(1, keepdim=True)
+            slope -= weight @ key
+        slope = slope.addcmul_(mass, mean).div_(tau)
+        rows = (positives > 0).sum().clamp(min=1)
+        return total / rows, _through_length(slope, query, inverse).div_(rows)
+
+    return loss_of_sum(student, dtype, sum_fn, 1.0)
+
+
+def class_sizes(target: Tensor) -> Tensor:
+    """How many rows have the class of each, shape (M,), without waiting for a GPU."""
+    ordered = torch.sort(target).values
+    before = torch.searchsorted(ordered, target)
+    return torch.searchsorted(ordered, target, right=True) - before
+
+
+def _own_rows(student: Tensor, teacher: Tensor, offset: int) -> Tensor:
+    """Which of the teacher's rows belongs to each of the student's."""
+    check_logits('student', student)
+    check_logits('teacher', teacher)
+    if student.ndim != 2 or teacher.ndim != 2 or student.shape[1] != teacher.shape[1]:
+        raise ValueError(
+            'student and teacher must be logits of the same classes, (rows, classes), '
+            f'but got {tuple(student.shape)} and {tuple(teacher.shape)}.'
+        )
+    if not 0 <= offset <= len(teacher) - len(student):
+        raise ValueError(
+            f'The {len(student)} rows of the student do not lie in the {len(teacher)} '
+            f'of the teacher, from row {offset} on.'
+        )
+    return torch.arange(offset, offset + len(student), device=student.device)
+
+
+def _one_positive(
+    student: Tensor, positive: Tensor, keys: Tensor, mask_fn: MaskFn | None, tau: float
+) -> Tensor:
+    """Cross entropy of the similarity to one key among those to others."""
+    dtype = compute_dtype(student, positive, keys)
+
+    def sum_fn(wants_grad: bool) -> tuple[Tensor, Tensor]:
+        query, inverse = direction(student, dtype)
+        key, _ = direction(positive, dtype)
+        negatives, mean = _over_negatives(query, keys, mask_fn, tau)
+        gap = negatives - (query * key).sum(1, keepdim=True) / tau
+        total = _log_one_plus_exp(gap).sum(dtype=torch.float64)
+        slope = mean.sub_(key).mul_(torch.sigmoid(gap) / tau)
+        return total, _through_length(slope, query, inverse)
+
+    return loss_of_sum(student, dtype, sum_fn, 1 / max(1, len(student)))
+
+
+def direction(logits: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Rows divided by their length, and one over it.
+
+    Where the length is zero, or so small that the gradient would not fit the type of
+    the logits, the direction is zeros, and the length counts as 1.
+    """
+    shortest = 16 * torch.finfo(logits.dtype).tiny
+    wide = logits.detach().to(dtype)
+    # Divided by the largest first: squares overflow and underflow.
+    size = torch.linalg.vector_norm(wide, float('inf'), dim=1, keepdim=True)
+    unit = wide / size.clamp_(min=shortest)
+    norm = torch.linalg.vector_norm(unit, dim=1, keepdim=True)
+    length = size * norm
+    known = length >= shortest
+    unit.mul_(torch.where(known, 1 / norm, 0.0))
+    return unit, torch.where(known, 1 / length, 1.0)
+
+
+def _through_length(slope: Tensor, unit: Tensor, inverse: Tensor) -> Tensor:
+    """From the gradient for a direction to that for the row itself."""
+    along = (slope * unit).sum(1, keepdim=True)
+    return slope.addcmul_(unit, along, value=-1).mul_(inverse)
+
+
+def _chunks(keys: Tensor, query: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Directions of some keys at a time."""
+    step = max(1, _CHUNK // max(1, *query.shape))
+    for start in range(0, len(keys), step):
+        part = slice(start, min(start + step, len(keys)))
+        yield part, direction(keys[part], query.dtype)[0]
+
+
+def _over_negatives(
+    query: Tensor, keys: Tensor, mask_fn: MaskFn | None, tau: float
+) -> tuple[Tensor, Tensor]:
+    """Log of the sum of exp(similarity / tau) over keys, and their softmax mean.
+
+    Args:
+        query (Tensor): Directions of shape (N, C).
+        keys (Tensor): Logits of shape (K, C).
+        mask_fn (Callable, optional): Which of a slice of the keys count, booleans of
+            shape (N, keys of the slice). None: all.
+        tau (float): Temperature.
+
+    Returns:
+        tuple[Tensor, Tensor]: Shape (N, 1) and (N, C); minus infinity and zeros where
+        no key counts.
+    """
+    top = query.new_full((len(query), 1), -1 / tau)
+    total = torch.zeros_like(top)
+    mean = torch.zeros_like(query)
+    for part, key in _chunks(keys, query):
+        weight = (query @ key.t()).div_(tau)
+        if mask_fn is not None:
+            weight.masked_fill_(~mask_fn(part), -float('inf'))
+        new_top = torch.maximum(top, weight.amax(1, keepdim=True))
+        weight.sub_(new_top).exp_()
+        shrink = top.sub_(new_top).exp_()
+        total.mul_(shrink).add_(weight.sum(1, keepdim=True))
+        mean.mul_(shrink).addmm_(weight, key)
+        top = new_top
+    mean.div_(total.clamp(min=torch.finfo(total.dtype).tiny))
+    return top.add_(total.log_()), mean
+
+
+def _log_one_plus_exp(x: Tensor) -> Tensor:
+    """``log(1 + exp(x))`` without overflow, exact on both sides of 0."""
+    return torch.logaddexp(x, torch.zeros_like(x))
