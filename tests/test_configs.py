@@ -84,11 +84,12 @@ def test_a_step_of_each_distiller(path: str) -> None:
 @pytest.mark.parametrize('path', DISTILLERS)
 def test_differs_from_its_baseline_in_the_method_alone(path: str) -> None:
     cfg = Config.fromfile(ROOT / path)
-    student = Path(path).stem.split('_')[1]
-    dataset = Path(path).stem.split('_')[2]
+    parts = Path(path).stem.split('_')
+    # In this folder the loss that it joins comes first.
+    student, dataset = parts[2:4] if '/kendall_tau/' in path else parts[1:3]
     baseline = Config.fromfile(ROOT / f'configs/baseline/{student}_{dataset}.py')
     assert cfg.model.student == baseline.model
-    if path.startswith('configs/mcld/'):
+    if 'mcld' in path:
         # Pixels are told apart by their image; MCLD's first gradients are clipped.
         pipeline = cfg.train_dataloader.dataset.get('pipeline')
         if cfg.default_scope == 'mmseg':
@@ -119,6 +120,22 @@ def test_imagenet_recipe() -> None:
     assert (loss.loss_weight, loss.tau, loss.head) == (0.1, 2.0, 'aux')
     (hook,) = cfg.custom_hooks
     assert (hook.type, hook.end) == ('mmkd_logit.LossWeightHook', 49)
+
+
+@pytest.mark.parametrize(
+    'path', [path for path in CONFIGS if path.startswith('configs/kendall_tau/')]
+)
+def test_kendall_tau_has_the_weight_of_the_loss_that_it_joins(path: str) -> None:
+    method, pair = Path(path).stem.split('_', 1)
+    joined = Config.fromfile(ROOT / f'configs/{method}/{pair}.py')
+    cfg = Config.fromfile(ROOT / path)
+    loss = cfg.model.losses.pop('kendall_tau')
+    assert cfg.model == joined.model
+    assert cfg.get('custom_hooks') == joined.get('custom_hooks')
+    (other,) = joined.model.losses.values()
+    assert (loss.type, loss.k) == ('KendallTauLoss', 100.0)
+    assert loss.loss_weight == other.get('loss_weight', 1.0)
+    assert loss.get('head') == other.get('head')
 
 
 def test_a_child_config_and_the_command_line_override(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from mmkd_logit.functional.contrast import (
     sample_contrast_loss,
 )
 from mmkd_logit.functional.kd import kd_loss
+from mmkd_logit.functional.kendall_tau import kendall_tau, kendall_tau_loss
 from mmkd_logit.functional.standardize import standardize
 
 __all__ = [
@@ -15,6 +16,8 @@ __all__ = [
     'category_contrast_loss',
     'instance_contrast_loss',
     'kd_loss',
+    'kendall_tau',
+    'kendall_tau_loss',
     'sample_contrast_loss',
     'standardize',
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -64,6 +64,18 @@ def tempered(logits: Tensor, tau: float) -> Tensor:
     # The bound leaves room for a difference of two; only absurd logits reach it.
     bound = torch.finfo(logits.dtype).max / 4
     return logits.div_(tau).clamp_(-bound, bound)
+
+
+def chunk_size(logits: Tensor) -> int:
+    """Elements that are worked on at a time where these are."""
+    return _CPU_CHUNK if logits.device.type == 'cpu' else _GPU_CHUNK
+
+
+def chunk_rows(logits: Tensor) -> Iterator[slice]:
+    """Parts of the rows that are worked on at a time."""
+    rows, classes = logits.shape
+    step = max(1, chunk_size(logits) // max(1, classes))
+    return (slice(start, start + step) for start in range(0, rows, step))
 
 
 class _ClosedForm(torch.autograd.Function):
@@ -142,13 +154,9 @@ def closed_form_loss(
     dtype = compute_dtype(student, teacher)
 
     def sum_fn(wants_grad: bool) -> tuple[Tensor, Tensor | None]:
-        rows, classes = student.shape
-        budget = _CPU_CHUNK if student.device.type == 'cpu' else _GPU_CHUNK
-        step = max(1, budget // max(1, classes))
         grad = torch.empty_like(student, dtype=dtype) if wants_grad else None
         total = torch.zeros((), dtype=torch.float64, device=student.device)
-        for start in range(0, rows, step):
-            part = slice(start, start + step)
+        for part in chunk_rows(student):
             value, slope = chunk_fn(
                 student[part].to(dtype, copy=True), teacher[part].to(dtype, copy=True)
             )

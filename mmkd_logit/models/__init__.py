@@ -8,6 +8,7 @@ from mmkd_logit.models.losses import (
     BinaryKLLoss,
     BinaryKLNormLoss,
     KDLoss,
+    KendallTauLoss,
     LogitLoss,
     MCLDLoss,
 )
@@ -19,6 +20,7 @@ __all__ = [
     'CIFARResNet',
     'ConvLogitHead',
     'KDLoss',
+    'KendallTauLoss',
     'LinearLogitHead',
     'LogitDistiller',
     'LogitLoss',

@@ -12,7 +12,7 @@ ten-thousandth.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -81,10 +81,12 @@ def step(loss: Loss, student: Tensor, teacher: Tensor) -> Tensor:
     return value.detach()
 
 
-def check_same(name: str, student: Tensor, teacher: Tensor) -> None:
+def check_same(
+    name: str, pair: Sequence[Loss], student: Tensor, teacher: Tensor
+) -> None:
     """Stop if both forms do not agree in value and gradient."""
     results = []
-    for loss in LOSSES[name]:
+    for loss in pair:
         value = step(loss, student, teacher)
         assert student.grad is not None
         results.append((value, student.grad))
@@ -107,7 +109,7 @@ def main() -> None:
     for shape, rounds in (QUICK_SHAPES if args.quick else SHAPES).items():
         student, teacher = make_logits(shape, args.device)
         for name, pair in LOSSES.items():
-            check_same(name, student, teacher)
+            check_same(name, pair, student, teacher)
             work = [partial(step, loss, student, teacher) for loss in pair]
             ratios = [a / b for a, b in times(work, rounds, args.device)]
             memory = []

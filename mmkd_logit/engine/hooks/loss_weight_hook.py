@@ -111,4 +111,5 @@ class LossWeightHook(Hook):
             loss.schedule = factor
         if factor == 0:
             # While the teacher rests the log would repeat the last value for ever.
-            runner.message_hub.log_scalars.pop('train/teacher_agreement', None)
+            for name in ('teacher_agreement', 'kendall_tau'):
+                runner.message_hub.log_scalars.pop(f'train/{name}', None)

@@ -13,6 +13,7 @@ from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from mmkd_logit.functional import kendall_tau
 from mmkd_logit.models.distillers.logit_tap import (
     LogitTap,
     find_logit_layer,
@@ -49,6 +50,9 @@ class LogitDistiller(BaseModel):
         at (str): Where a segmentor's pixels become rows: 'student', at the resolution
             of the student's logits, or 'label', at that of the label map. Defaults to
             'student'.
+        kendall_tau_rows (int): How many rows a step, evenly spread, to log Kendall's
+            tau of student and teacher for, as ``kendall_tau``. Defaults to 0: it is
+            not logged.
         data_preprocessor (dict, optional): Config of the student's data
             preprocessor, if it is not in ``student``. The Runner fills it in.
             Defaults to None.
@@ -70,6 +74,7 @@ class LogitDistiller(BaseModel):
         task_loss_weight: float = 1.0,
         logit_layer: str | None = None,
         at: str = 'student',
+        kendall_tau_rows: int = 0,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -93,6 +98,7 @@ class LogitDistiller(BaseModel):
                 self.aux_head = _build(aux_head, 'aux_head', known)
         self.task_loss_weight = task_loss_weight
         self.at = at
+        self.kendall_tau_rows = kendall_tau_rows
         self._check_parts()
 
     def _last_layer(self) -> nn.Module:
@@ -120,6 +126,10 @@ class LogitDistiller(BaseModel):
             )
         if self.at not in ('student', 'label'):
             raise ValueError(f"at must be 'student' or 'label', but got {self.at!r}.")
+        if self.kendall_tau_rows < 0:
+            raise ValueError(
+                f'kendall_tau_rows must be 0 or more, but got {self.kendall_tau_rows}.'
+            )
         weight = self.task_loss_weight
         if not (math.isfinite(weight) and weight >= 0):
             raise ValueError(
@@ -232,6 +242,8 @@ class LogitDistiller(BaseModel):
         if self.task_loss_weight == 0:
             losses[f'loss_{name}'] = losses[f'loss_{name}'] + _touch(self.student)
         losses['teacher_agreement'] = _agreement(rows)
+        if self.kendall_tau_rows > 0:
+            losses['kendall_tau'] = _mean_tau(rows, self.kendall_tau_rows)
         if not check.passed():
             step = MessageHub.get_current_instance().runtime_info.get('iter')
             raise RuntimeError(
@@ -359,6 +371,13 @@ def _agreement(rows: LogitRows) -> Tensor:
     """Share of rows with the same top-1 class."""
     same = rows.student.argmax(1) == rows.teacher.argmax(1)
     return same.sum() / max(1, len(rows))
+
+
+def _mean_tau(rows: LogitRows, count: int) -> Tensor:
+    """Kendall's tau, mean over so many rows at most, evenly spread."""
+    some = slice(None, None, max(1, math.ceil(len(rows) / count)))
+    taus = kendall_tau(rows.student[some].detach(), rows.teacher[some])
+    return taus.sum() / max(1, len(taus))
 
 
 def _touch(module: nn.Module) -> Tensor:

@@ -3,6 +3,14 @@
 from mmkd_logit.models.losses.base import LogitLoss
 from mmkd_logit.models.losses.binary_kl_loss import BinaryKLLoss, BinaryKLNormLoss
 from mmkd_logit.models.losses.kd_loss import KDLoss
+from mmkd_logit.models.losses.kendall_tau_loss import KendallTauLoss
 from mmkd_logit.models.losses.mcld_loss import MCLDLoss
 
-__all__ = ['BinaryKLLoss', 'BinaryKLNormLoss', 'KDLoss', 'LogitLoss', 'MCLDLoss']
+__all__ = [
+    'BinaryKLLoss',
+    'BinaryKLNormLoss',
+    'KDLoss',
+    'KendallTauLoss',
+    'LogitLoss',
+    'MCLDLoss',
+]

@@ -10,7 +10,7 @@ from mmengine.config import ConfigDict
 from mmengine.optim import OptimWrapper
 from torch import Tensor
 
-from mmkd_logit.functional import binary_kl_norm_loss, kd_loss
+from mmkd_logit.functional import binary_kl_norm_loss, kd_loss, kendall_tau
 from mmkd_logit.models import LogitDistiller, LogitLoss
 from mmkd_logit.registry import MODELS
 from mmkd_logit.structures import LogitRows
@@ -87,6 +87,30 @@ def test_dhkd_step(distiller: Callable, batch: Callable) -> None:
     (aux_grad,) = torch.autograd.grad(dhkd, aux, retain_graph=True)
     torch.testing.assert_close(aux.grad, aux_grad)
     assert student.backbone.conv1.weight.grad.abs().sum() > 0
+
+
+def test_kendall_tau_is_logged_where_it_is_asked_for(
+    distiller: Callable, batch: Callable
+) -> None:
+    model, data = distiller(kendall_tau_rows=3, **KD), batch(size=8)
+    losses = step(model, data)
+    taus = kendall_tau(model.student(data['inputs']), model.teacher(data['inputs']))
+    assert not losses['kendall_tau'].requires_grad
+    torch.testing.assert_close(losses['kendall_tau'], taus[::3].mean())
+    total, log = model.parse_losses(losses)
+    torch.testing.assert_close(total, losses['loss_task'] + losses['loss_kd'])
+    assert log['kendall_tau'] == losses['kendall_tau']
+
+
+def test_kendall_tau_of_fewer_rows_than_asked_for(
+    distiller: Callable, batch: Callable
+) -> None:
+    model, data = distiller(kendall_tau_rows=100, **KD), batch()
+    losses = step(model, data)
+    taus = kendall_tau(model.student(data['inputs']), model.teacher(data['inputs']))
+    torch.testing.assert_close(losses['kendall_tau'], taus.mean())
+    with pytest.raises(ValueError, match='kendall_tau_rows must be 0 or more'):
+        distiller(kendall_tau_rows=-1, **KD)
 
 
 def test_single_head_and_weighted_task(distiller: Callable, batch: Callable) -> None:

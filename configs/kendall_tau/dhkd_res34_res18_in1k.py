@@ -1,0 +1,11 @@
+_base_ = '../dhkd/res34_res18_in1k.py'
+model = dict(
+    losses=dict(
+        kendall_tau=dict(
+            type='KendallTauLoss',
+            k=100.0,
+            loss_weight=_base_.model.losses.dhkd.loss_weight,
+            head='aux',
+        )
+    )
+)

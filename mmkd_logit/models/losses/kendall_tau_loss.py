@@ -1,0 +1,54 @@
+"""Kendall's tau between student and teacher, as a registered loss."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from mmkd_logit.functional import kendall_tau_loss
+from mmkd_logit.functional._closed_form import check_positive
+from mmkd_logit.models.losses.base import LogitLoss
+from mmkd_logit.registry import MODELS
+from mmkd_logit.structures import LogitRows
+
+
+@MODELS.register_module()
+class KendallTauLoss(LogitLoss):
+    """Ranking loss beside another, :func:`mmkd_logit.functional.kendall_tau_loss`.
+
+    The paper gives it the weight of the loss that it joins.
+
+    Source: https://arxiv.org/abs/2409.17823
+
+    Args:
+        k (float): Steepness, above 0, in 1 / logits. Defaults to 100.0.
+        loss_weight (float): Factor of the loss. Defaults to 1.0.
+        head (str): 'main' or 'aux', see :class:`LogitLoss`. Defaults to 'main'.
+        standardize (bool): Whether to z-score both logits per row first. Defaults to
+            False.
+
+    Raises:
+        ValueError: If a setting is out of its range, or, in a step, if logits are not
+            finite or of one class only.
+
+    Example:
+        >>> import torch
+        >>> from mmkd_logit.models.losses import KendallTauLoss
+        >>> from mmkd_logit.structures import LogitRows
+        >>> logits = torch.tensor([[2.0, 0.0, 1.0]])
+        >>> KendallTauLoss()(LogitRows(student=logits, teacher=logits))
+        tensor(0.)
+    """
+
+    def __init__(
+        self,
+        k: float = 100.0,
+        loss_weight: float = 1.0,
+        head: str = 'main',
+        standardize: bool = False,
+    ) -> None:
+        super().__init__(loss_weight, head, standardize)
+        check_positive('k', k)
+        self.k = k
+
+    def compute(self, student: Tensor, teacher: Tensor, rows: LogitRows) -> Tensor:
+        return kendall_tau_loss(student, teacher, self.k)

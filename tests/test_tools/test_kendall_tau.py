@@ -1,0 +1,63 @@
+"""Kendall's tau beside KD on digits: the log, the schedule, and the figure."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_lines import CONFIGS, REPO, TRAIN, run, scalars
+from PIL import Image
+
+LEAF = CONFIGS / 'kendall_tau' / 'kd_res20_res8_digits.py'
+PLOT = (sys.executable, REPO / 'tools' / 'analysis_tools' / 'plot_ranking.py')
+
+# Both losses stop after the first of two epochs.
+STOPS = f"""
+_base_ = {str(LEAF)!r}
+model = dict(kendall_tau_rows=16)
+train_cfg = dict(max_epochs=2, val_interval=1)
+custom_hooks = [dict(type='mmkd_logit.LossWeightHook', end=1)]
+"""
+
+
+@pytest.fixture(scope='module')
+def work_dir(teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    cwd = tmp_path_factory.mktemp('kendall_tau')
+    (cwd / 'stops.py').write_text(STOPS)
+    options = (
+        f'model.teacher.checkpoint={teacher}',
+        'default_hooks.teacher_check.minimum=0',
+    )
+    run(*TRAIN, 'stops.py', '--cfg-options', *options, cwd=cwd)
+    return cwd / 'work_dirs' / 'stops'
+
+
+def test_log(work_dir: Path) -> None:
+    ranking, kd = (scalars(work_dir, f'loss_{name}') for name in ('kendall_tau', 'kd'))
+    task = scalars(work_dir, 'loss_task')
+    assert len(ranking) == len(kd) == 4
+    sums = [sum(parts) for parts in zip(ranking, kd, task)]
+    assert scalars(work_dir, 'loss') == pytest.approx(sums, rel=1e-5)
+    # The weight is that of KD, and the loss is at most 2.
+    assert all(0 < loss < 0.9 * 2 for loss in ranking[:2])
+    assert ranking[2:] == kd[2:] == [0, 0]
+    taus = scalars(work_dir, 'kendall_tau')
+    assert len(taus) == 2
+    assert -1 < taus[0] < taus[1] < 1
+
+
+def test_plot_ranking(work_dir: Path, teacher: Path) -> None:
+    cwd = work_dir.parents[1]
+    option = f'teacher = dict(checkpoint={str(teacher)!r})\n'
+    (cwd / 'plot.py').write_text(f'_base_ = {str(LEAF)!r}\nmodel = dict({option})\n')
+    result = run(
+        *(*PLOT, 'out.png', '--batches', '1', '--k', '5'),
+        *('--model', 'distilled', 'plot.py', work_dir / 'epoch_2.pth'),
+        *('--model', 'student', 'plot.py', work_dir / 'student_last.pth'),
+        cwd=cwd,
+    )
+    assert 'out.png: 250 rows of 10 classes' in result.stdout
+    with Image.open(cwd / 'out.png') as picture:
+        pixels = np.asarray(picture.convert('RGB'))
+    assert pixels.shape[1] > 2 * pixels.shape[0]
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 100
