@@ -11,6 +11,7 @@ try:
     from mmengine.registry import DATASETS as MMENGINE_DATASETS
     from mmengine.registry import HOOKS as MMENGINE_HOOKS
     from mmengine.registry import MODELS as MMENGINE_MODELS
+    from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
     from mmengine.registry import Registry
 except ModuleNotFoundError as error:
     if error.name != 'mmengine':
@@ -32,6 +33,12 @@ HOOKS = Registry(
     scope='mmkd_logit',
     locations=['mmkd_logit.engine'],
 )
+OPTIM_WRAPPERS = Registry(
+    'optim_wrapper',
+    parent=MMENGINE_OPTIM_WRAPPERS,
+    scope='mmkd_logit',
+    locations=['mmkd_logit.engine'],
+)
 DATASETS = Registry(
     'dataset',
     parent=MMENGINE_DATASETS,
@@ -39,4 +46,4 @@ DATASETS = Registry(
     locations=['mmkd_logit.datasets'],
 )
 
-__all__ = ['DATASETS', 'HOOKS', 'MODELS']
+__all__ = ['DATASETS', 'HOOKS', 'MODELS', 'OPTIM_WRAPPERS']

@@ -39,7 +39,10 @@ def apply_args(cfg: Config, args: argparse.Namespace) -> None:
     if args.amp:
         if get_device() == 'cpu':
             raise SystemExit('--amp: mmengine has mixed precision on GPUs only.')
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        aligns = 'GradAlign' in str(cfg.optim_wrapper.get('type'))
+        cfg.optim_wrapper.type = (
+            'mmkd_logit.GradAlignAmpOptimWrapper' if aligns else 'AmpOptimWrapper'
+        )
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.auto_scale_lr:
         if cfg.get('auto_scale_lr', {}).get('base_batch_size') is None:

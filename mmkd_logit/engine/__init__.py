@@ -4,8 +4,21 @@ from mmkd_logit import registry  # noqa: F401  first: its error names the extras
 from mmkd_logit.engine.hooks import (
     EpochSeedHook,
     ExportStudentHook,
+    GradientConflictHook,
     LossWeightHook,
     TeacherCheckHook,
 )
+from mmkd_logit.engine.optim_wrappers import (
+    GradAlignAmpOptimWrapper,
+    GradAlignOptimWrapper,
+)
 
-__all__ = ['EpochSeedHook', 'ExportStudentHook', 'LossWeightHook', 'TeacherCheckHook']
+__all__ = [
+    'EpochSeedHook',
+    'ExportStudentHook',
+    'GradAlignAmpOptimWrapper',
+    'GradAlignOptimWrapper',
+    'GradientConflictHook',
+    'LossWeightHook',
+    'TeacherCheckHook',
+]

@@ -67,12 +67,21 @@ train_dataloader = dict(
 test_dataloader = dict(dataset=dict(indices=499))
 train_cfg = dict(max_epochs=2)
 log_processor = dict(window_size=1)
-custom_hooks = [dict(type='mmkd_logit.LossWeightHook', end=1)]
+custom_hooks = [
+    dict(type='mmkd_logit.LossWeightHook', end=1),
+    dict(type='mmkd_logit.GradientConflictHook', interval=5),
+]
 default_hooks = dict(
     logger=dict(interval=1),
     teacher_check=dict(type='mmkd_logit.TeacherCheckHook'),
     export_student=dict(type='mmkd_logit.ExportStudentHook'),
 )
+"""
+
+
+ALIGNED = """
+_base_ = './tiny.py'
+optim_wrapper = dict(type='mmkd_logit.GradAlignOptimWrapper')
 """
 
 
@@ -153,6 +162,39 @@ def test_agreement_is_not_logged_while_the_teacher_rests(two: Path) -> None:
 def test_student_is_exported_without_prefixes(cwd: Path, two: Path) -> None:
     student = load(two / 'student_last.pth')['state_dict']
     assert_same(student, load(cwd / 'one' / 'student_last.pth')['state_dict'], 1e-6)
+
+
+def test_two_processes_measure_the_gradients_of_the_whole_batch(
+    cwd: Path, two: Path
+) -> None:
+    assert_same_cosines(two, cwd / 'one')
+
+
+def assert_same_cosines(work_dir: Path, other: Path) -> None:
+    """Those of the epoch with distillation."""
+    for part in ('classifier', 'backbone', 'layers.0'):
+        cosines = scalars(work_dir, f'grad_cos/{part}')
+        assert len(cosines) == 3
+        assert cosines == pytest.approx(scalars(other, f'grad_cos/{part}'), abs=1e-4)
+
+
+def test_two_processes_align_gradients(cwd: Path) -> None:
+    (cwd / 'aligned.py').write_text(ALIGNED)
+    one, two = cwd / 'aligned-one', cwd / 'aligned-two'
+    run(*TRAIN, 'aligned.py', '--work-dir', one, cwd=cwd)
+    run(
+        *(REPO / 'tools' / 'dist_train.sh', 'aligned.py', '2', '--work-dir', two),
+        *('--cfg-options', 'train_dataloader.batch_size=32'),
+        cwd=cwd,
+        env=free_port(),
+    )
+    for epoch in (1, 2):
+        alone, together = (load(path / f'epoch_{epoch}.pth') for path in (one, two))
+        assert_same(together['state_dict'], alone['state_dict'], atol=1e-6)
+        plain = load(cwd / 'one' / f'epoch_{epoch}.pth')['state_dict']
+        name = 'student.backbone.patch_embed.projection.weight'
+        assert (alone['state_dict'][name] - plain[name]).abs().max() > 1e-5
+    assert_same_cosines(two, one)
 
 
 def test_dist_test(cwd: Path, two: Path) -> None:

@@ -29,18 +29,24 @@ _base_ = './whole.py'
 custom_imports = dict(imports=['kill_hook'])
 custom_hooks = [dict(type='KillHook', priority='LOWEST')]
 """
-MLP = "aux_head=dict(type='MLPLogitHead', dropout=0.3)"
+VARIANTS = {
+    'linear': (DHKD, ''),
+    'mlp with dropout': (
+        DHKD,
+        "model = dict(aux_head=dict(type='MLPLogitHead', dropout=0.3))",
+    ),
+    'gradient alignment': (
+        DHKD,
+        "optim_wrapper = dict(type='mmkd_logit.GradAlignOptimWrapper')",
+    ),
+    'mcld': (MCLD, ''),
+}
 
 
-@pytest.mark.parametrize(
-    ('config', 'model'),
-    [(DHKD, ''), (DHKD, MLP), (MCLD, '')],
-    ids=['dhkd', 'dhkd, mlp with dropout', 'mcld'],
-)
-def test_resume(config: Path, model: str, teacher: Path, tmp_path: Path) -> None:
-    (tmp_path / 'whole.py').write_text(
-        f'_base_ = {str(config)!r}\nmodel = dict({model})\n'
-    )
+@pytest.mark.parametrize('variant', VARIANTS)
+def test_resume(variant: str, teacher: Path, tmp_path: Path) -> None:
+    config, change = VARIANTS[variant]
+    (tmp_path / 'whole.py').write_text(f'_base_ = {str(config)!r}\n{change}\n')
     (tmp_path / 'killed.py').write_text(KILLED)
     (tmp_path / 'kill_hook.py').write_text(KILL_HOOK)
     path = [str(tmp_path), os.environ.get('PYTHONPATH')]

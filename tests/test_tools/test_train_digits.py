@@ -23,6 +23,7 @@ from mmkd_logit.registry import MODELS
 
 PLAIN = CONFIGS / 'baseline' / 'res8_digits.py'
 DHKD = CONFIGS / 'dhkd' / 'res20_res8_digits.py'
+ALIGNED = CONFIGS / 'dhkd' / 'res20_res8_digits_ga.py'
 KD = CONFIGS / 'kd' / 'res20_res8_digits.py'
 EPOCHS = 3
 
@@ -167,6 +168,26 @@ def test_student_holds_averaged_weights(teacher: Path, tmp_path: Path) -> None:
     assert metrics_of(PLAIN, work_dir / 'student_last.pth', cwd=tmp_path) == {
         'accuracy/top1': scalars(work_dir, 'accuracy/top1')[-1]
     }
+
+
+def test_gradient_alignment(teacher: Path, tmp_path: Path) -> None:
+    config = tmp_path / 'conflict.py'
+    config.write_text(
+        f'_base_ = {str(ALIGNED)!r}\n'
+        "custom_hooks = [dict(type='mmkd_logit.GradientConflictHook', interval=10)]\n"
+    )
+    work_dir = train(config, tmp_path, *options_of(teacher))
+
+    assert all(0 < loss < 10 for loss in scalars(work_dir, 'loss_dhkd'))
+    assert scalars(work_dir, 'accuracy/top1')[-1] > 30
+    for part in ('backbone', 'layer1', 'layer2', 'layer3'):
+        cosines = scalars(work_dir, f'grad_cos/{part}')
+        assert len(cosines) == 21 * EPOCHS // 10
+        conflicts = sum(cosine < 0 for cosine in cosines)
+        share = scalars(work_dir, f'grad_conflict/{part}')[-1]
+        assert share == conflicts / len(cosines)
+    # DHKD keeps the distillation loss away from the classifier.
+    assert not scalars(work_dir, 'grad_cos/classifier')
 
 
 def test_checkpoint_holds_student_and_head_only(dhkd: Path, plain: Path) -> None:

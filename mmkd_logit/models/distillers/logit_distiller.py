@@ -153,6 +153,32 @@ class LogitDistiller(BaseModel):
         """The distillation losses with the names that the config gives them."""
         return list(self.losses.items())  # type: ignore[arg-type]
 
+    @property
+    def distils(self) -> bool:
+        """Whether a distillation loss has a weight now; else the teacher rests."""
+        return any(loss.weight != 0 for _, loss in self.named_losses())
+
+    def split_losses(
+        self, losses: dict[str, Any]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The sum of the student's own losses, and that of the distillation losses.
+
+        Args:
+            losses (dict[str, Tensor]): What :meth:`loss` returns.
+
+        Returns:
+            tuple[Tensor | None, Tensor | None]: Two scalars, which add up to what
+            ``parse_losses`` gives. None if ``task_loss_weight`` is 0, or the weights
+            of all distillation losses are.
+        """
+        names = [f'loss_{name}' for name in self.losses]
+        distill = {name: losses[name] for name in names}
+        task = {name: losses[name] for name in losses if name not in names}
+        return (
+            self.parse_losses(task)[0] if self.task_loss_weight != 0 else None,
+            self.parse_losses(distill)[0] if self.distils else None,
+        )
+
     def _mixes_images(self) -> bool:
         return getattr(self.data_preprocessor, 'batch_augments', None) is not None
 
@@ -217,8 +243,7 @@ class LogitDistiller(BaseModel):
                 last layer does not run exactly once.
         """
         labels = self._label_maps(inputs, data_samples)
-        # The teacher rests while no loss asks for it.
-        distils = any(loss.weight != 0 for _, loss in self.named_losses())
+        distils = self.distils
         if distils:
             teacher = self.teacher(inputs)
             check = _FiniteCheck(teacher)

@@ -154,6 +154,25 @@ def test_teacher_rests_while_no_loss_asks_for_it(
     assert all(p.grad is not None for p in model.parameters())
 
 
+def test_split_losses(distiller: Callable, batch: Callable) -> None:
+    model = distiller(**DHKD | dict(losses=DHKD['losses'] | KD['losses']))
+    losses = step(model, batch())
+    task, distill = model.split_losses(losses)
+    assert task == losses['loss_task']
+    assert distill == losses['loss_dhkd'] + losses['loss_kd']
+    torch.testing.assert_close(task + distill, model.parse_losses(losses)[0])
+
+    for loss in model.losses.values():
+        loss.schedule = 0.0
+    losses = step(model, batch())
+    assert model.split_losses(losses) == (losses['loss_task'], None)
+    assert not model.distils
+
+    model = distiller(task_loss_weight=0.0, **KD)
+    losses = step(model, batch())
+    assert model.split_losses(losses) == (None, losses['loss_kd'])
+
+
 def test_one_of_two_losses_off(distiller: Callable, batch: Callable) -> None:
     losses = {**KD['losses'], **DHKD['losses']}
     model = distiller(aux_head=DHKD['aux_head'], losses=losses)

@@ -235,6 +235,15 @@ def test_task_loss_weight_zero() -> None:
     assert (model.student.auxiliary_head.conv_seg.weight.grad == 0).all()
 
 
+def test_split_losses() -> None:
+    student = segmentor(auxiliary_head=head(in_channels=16, in_index=2))
+    model = distiller(student=student, **KD)
+    losses, _ = step(model, batch())
+    task, distill = model.split_losses(losses)
+    torch.testing.assert_close(task, losses['decode.loss_ce'] + losses['aux.loss_ce'])
+    assert distill == losses['loss_kd']
+
+
 def test_predicts_as_the_student() -> None:
     model = distiller(init=False, **DHKD).eval()
     data = batch()

@@ -1,0 +1,133 @@
+"""Where the gradients of two losses point, and what to do if they disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from mmkd_logit.functional._closed_form import compute_dtype
+
+Gradients = Sequence[Tensor | None]
+
+
+def align_gradients(task: Gradients, distill: Gradients) -> list[Tensor | None]:
+    r"""Sum of two gradients, without what in the second works against the first.
+
+    .. math::
+        g = g_1 + g_2 - \frac{\min(0, \langle g_1, g_2 \rangle)}{\|g_1\|^2} g_1
+
+    All parameters together are one vector, in which an absent gradient is 0. So a
+    parameter that the distillation does not reach takes part through
+    :math:`\|g_1\|^2`; leave it out of both lists if it should not.
+
+    Source: https://arxiv.org/abs/2411.08937
+
+    Args:
+        task (Sequence[Tensor | None]): Gradient of the task loss, :math:`g_1`, one
+            tensor for each parameter, in any shape; None where it is absent.
+        distill (Sequence[Tensor | None]): Gradient of the distillation loss,
+            :math:`g_2`, of the same parameters.
+
+    Returns:
+        list[Tensor | None]: The merged gradient :math:`g`, in the same shapes. None
+        where both are absent; where one is, it can be the very tensor that came in.
+        Neither list is changed.
+
+    Raises:
+        ValueError: If the lists do not fit together.
+
+    Example:
+        >>> import torch
+        >>> from mmkd_logit.functional import align_gradients
+        >>> task, distill = torch.tensor([1.0, 0.0]), torch.tensor([-2.0, 3.0])
+        >>> align_gradients([task], [distill])
+        [tensor([1., 3.])]
+    """
+    pairs = _pairs(task, distill)
+    if not pairs:
+        return [b if a is None else a for a, b in zip(task, distill)]
+    norm = _norm(task)
+    norm = torch.where(norm == 0, 1.0, norm)
+    against = _sum(_unit(a, norm) * b for a, b in pairs).clamp(max=0)
+    return [_merge(a, b, norm, against) for a, b in zip(task, distill)]
+
+
+def gradient_cosine(task: Gradients, distill: Gradients) -> Tensor:
+    """Cosine of the angle between two gradients; below 0 they are in conflict.
+
+    Args:
+        task (Sequence[Tensor | None]): Gradient of one loss, one tensor for each
+            parameter, in any shape; None where it is absent.
+        distill (Sequence[Tensor | None]): Gradient of the other, of the same
+            parameters.
+
+    Returns:
+        Tensor: A scalar in float64, from -1 to 1; NaN if one gradient is 0 or absent
+        throughout.
+
+    Raises:
+        ValueError: If the lists do not fit together.
+
+    Example:
+        >>> import torch
+        >>> from mmkd_logit.functional import gradient_cosine
+        >>> task, distill = torch.tensor([1.0, 0.0]), torch.tensor([-3.0, 4.0])
+        >>> print(f'{gradient_cosine([task], [distill]):.2f}')
+        -0.60
+    """
+    pairs = _pairs(task, distill)
+    if not pairs:
+        return torch.tensor(float('nan'), dtype=torch.float64)
+    norms = _norm(task), _norm(distill)
+    return _sum(_unit(a, norms[0]) * _unit(b, norms[1]) for a, b in pairs)
+
+
+def _pairs(task: Gradients, distill: Gradients) -> list[tuple[Tensor, Tensor]]:
+    """The gradients of parameters that both losses reach."""
+    if len(task) != len(distill):
+        raise ValueError(
+            'task and distill must be gradients of the same parameters, but got '
+            f'{len(task)} and {len(distill)} of them.'
+        )
+    pairs = [(a, b) for a, b in zip(task, distill) if a is not None and b is not None]
+    for a, b in pairs:
+        if a.shape != b.shape:
+            raise ValueError(
+                'task and distill must be gradients of the same parameters, but got '
+                f'the shapes {tuple(a.shape)} and {tuple(b.shape)} of one.'
+            )
+    return pairs
+
+
+def _sum(products: Iterable[Tensor]) -> Tensor:
+    return torch.stack([each.sum(dtype=torch.float64) for each in products]).sum()
+
+
+def _norm(grads: Gradients) -> Tensor:
+    """Length of the whole vector. In float64 no square overflows or vanishes."""
+    norms = [
+        torch.linalg.vector_norm(grad, dtype=torch.float64)
+        for grad in grads
+        if grad is not None
+    ]
+    return torch.linalg.vector_norm(torch.stack(norms))
+
+
+def _unit(grad: Tensor, norm: Tensor) -> Tensor:
+    """Part of the vector of length 1, whose products with another are never large."""
+    dtype = compute_dtype(grad)
+    return grad.to(dtype) / norm.to(dtype)
+
+
+def _merge(
+    task: Tensor | None, distill: Tensor | None, norm: Tensor, against: Tensor
+) -> Tensor | None:
+    if task is None:
+        return distill
+    unit = _unit(task, norm)
+    merged = task - unit.mul_(against.to(unit.dtype))
+    if distill is not None:
+        merged += distill
+    return merged.to(task.dtype)
