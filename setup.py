@@ -82,7 +82,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['mmkd_logit', 'mmkd_logit.*']),
-    install_requires=['numpy', 'torch>=2.1', 'scikit-learn'],
+    install_requires=['matplotlib>=3.7', 'numpy', 'rich', 'scikit-learn', 'torch>=2.1'],
     extras_require=EXTRAS,
     cmdclass={'build_py': BuildWithMim},
     zip_safe=False,

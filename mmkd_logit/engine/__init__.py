@@ -6,6 +6,7 @@ from mmkd_logit.engine.hooks import (
     ExportStudentHook,
     GradientConflictHook,
     LossWeightHook,
+    NeuralCollapseHook,
     TeacherCheckHook,
 )
 from mmkd_logit.engine.optim_wrappers import (
@@ -20,5 +21,6 @@ __all__ = [
     'GradAlignOptimWrapper',
     'GradientConflictHook',
     'LossWeightHook',
+    'NeuralCollapseHook',
     'TeacherCheckHook',
 ]

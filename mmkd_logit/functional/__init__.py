@@ -2,6 +2,8 @@
 
 from mmkd_logit.functional.align_gradients import align_gradients, gradient_cosine
 from mmkd_logit.functional.binary_kl import binary_kl_loss, binary_kl_norm_loss
+from mmkd_logit.functional.calibration import CalibrationBins, calibration_bins
+from mmkd_logit.functional.class_correlation import class_correlation
 from mmkd_logit.functional.contrast import (
     category_contrast_loss,
     instance_contrast_loss,
@@ -9,18 +11,24 @@ from mmkd_logit.functional.contrast import (
 )
 from mmkd_logit.functional.kd import kd_loss
 from mmkd_logit.functional.kendall_tau import kendall_tau, kendall_tau_loss
+from mmkd_logit.functional.neural_collapse import NeuralCollapse, neural_collapse
 from mmkd_logit.functional.standardize import standardize
 
 __all__ = [
+    'CalibrationBins',
+    'NeuralCollapse',
     'align_gradients',
     'binary_kl_loss',
     'binary_kl_norm_loss',
+    'calibration_bins',
     'category_contrast_loss',
+    'class_correlation',
     'gradient_cosine',
     'instance_contrast_loss',
     'kd_loss',
     'kendall_tau',
     'kendall_tau_loss',
+    'neural_collapse',
     'sample_contrast_loss',
     'standardize',
 ]

@@ -1,6 +1,37 @@
 """The figures of the analysis tools."""
 
+from mmkd_logit.visualization.comparison import plot_comparison
+from mmkd_logit.visualization.correlation import mean_difference, plot_correlation
+from mmkd_logit.visualization.curves import draw_curve, plot_curves
+from mmkd_logit.visualization.features import embed, plot_features
 from mmkd_logit.visualization.ranking import plot_ranking
+from mmkd_logit.visualization.run_log import Curve, RunLog, find_keys, read_curve
 from mmkd_logit.visualization.segmentation import plot_segmentations
+from mmkd_logit.visualization.style import (
+    line_style,
+    make_panels,
+    picture_path,
+    printed,
+    save,
+)
 
-__all__ = ['plot_ranking', 'plot_segmentations']
+__all__ = [
+    'Curve',
+    'RunLog',
+    'draw_curve',
+    'embed',
+    'find_keys',
+    'line_style',
+    'make_panels',
+    'mean_difference',
+    'picture_path',
+    'plot_comparison',
+    'plot_correlation',
+    'plot_curves',
+    'plot_features',
+    'plot_ranking',
+    'plot_segmentations',
+    'printed',
+    'read_curve',
+    'save',
+]

@@ -4,6 +4,7 @@ from mmkd_logit.engine.hooks.epoch_seed_hook import EpochSeedHook
 from mmkd_logit.engine.hooks.export_student_hook import ExportStudentHook
 from mmkd_logit.engine.hooks.gradient_conflict_hook import GradientConflictHook
 from mmkd_logit.engine.hooks.loss_weight_hook import LossWeightHook
+from mmkd_logit.engine.hooks.neural_collapse_hook import NeuralCollapseHook
 from mmkd_logit.engine.hooks.teacher_check_hook import TeacherCheckHook
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     'ExportStudentHook',
     'GradientConflictHook',
     'LossWeightHook',
+    'NeuralCollapseHook',
     'TeacherCheckHook',
 ]

@@ -1,0 +1,143 @@
+"""Watches the last layer of the student come towards neural collapse."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import IterBasedTrainLoop, Runner
+from torch.utils.data import DataLoader
+
+from mmkd_logit.engine.predictions import (
+    find_classifier,
+    predict,
+    sample_indices,
+    sample_loader,
+)
+from mmkd_logit.functional import neural_collapse
+from mmkd_logit.models.teachers import side_rng
+from mmkd_logit.registry import HOOKS
+
+
+@HOOKS.register_module()
+class NeuralCollapseHook(Hook):
+    """Logs NC1 to NC4 of the student, as ``nc/nc1`` and so on.
+
+    They are those of :func:`mmkd_logit.functional.neural_collapse`, and are measured
+    at the end of an epoch on the same random images each time, without augmentation.
+    Training is not disturbed: batch statistics and the random numbers of torch stay
+    as they are. Of several processes the first measures, whose batch statistics are
+    those of the checkpoint. A plain classifier can be watched as well. With an
+    ``EMAHook``, the weights that are trained are measured, not the averaged ones.
+
+    Args:
+        epochs (int | Sequence[int]): Every how many epochs, and after the last; or
+            after which epochs, counted from 1. Defaults to 1.
+        max_samples (int): Largest number of images. Ten or more for each class are
+            advised: NC1 is too small if they are few. Defaults to 2000.
+        split (str): Where the images are from: 'train', the training set through the
+            pipeline of the validation set, or 'val', the validation set. Defaults to
+            'train'.
+
+    Raises:
+        ValueError: If a setting is out of range, or, when training starts, the loop
+            counts iterations, or the data sets do not give what ``split`` asks for.
+        TypeError: When training starts, if the model is no classifier with a linear
+            last layer.
+
+    Example:
+        Often at first, then seldom::
+
+            custom_hooks = [
+                dict(type='mmkd_logit.NeuralCollapseHook', epochs=[1, 2, 5, 10, 30])]
+    """
+
+    def __init__(
+        self,
+        epochs: int | Sequence[int] = 1,
+        max_samples: int = 2000,
+        split: str = 'train',
+    ) -> None:
+        if min([epochs] if isinstance(epochs, int) else epochs, default=0) < 1:
+            raise ValueError(
+                'NeuralCollapseHook.epochs must be a number of epochs, or a list of '
+                f'epochs counted from 1, but got {epochs}.'
+            )
+        if max_samples < 2:
+            raise ValueError(
+                'NeuralCollapseHook.max_samples must be 2 or more, but got '
+                f'{max_samples}.'
+            )
+        if split not in ('train', 'val'):
+            raise ValueError(
+                f"NeuralCollapseHook.split must be 'train' or 'val', but got {split!r}."
+            )
+        self.epochs = epochs
+        self.max_samples = max_samples
+        self.split = split
+
+    def before_train(self, runner: Runner) -> None:
+        """Check model and data, and choose the images."""
+        if isinstance(runner.train_loop, IterBasedTrainLoop):
+            raise ValueError(
+                'NeuralCollapseHook counts epochs, but the training loop counts '
+                'iterations. Remove the hook, or set train_cfg.by_epoch=True.'
+            )
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        self._student, self._layer = find_classifier(model, type(self).__name__)
+        self._loader = self._make_loader(runner)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Measure, if it is the turn of this epoch."""
+        epoch = runner.epoch + 1
+        if isinstance(self.epochs, int):
+            due = epoch % self.epochs == 0 or self.is_last_train_epoch(runner)
+        else:
+            due = epoch in self.epochs
+        if due:
+            self._measure(runner, epoch)
+
+    @master_only
+    def _measure(self, runner: Runner, epoch: int) -> None:
+        with side_rng():
+            found = predict(self._student, self._layer, self._loader)
+        weight = self._student.get_submodule(self._layer).weight.detach().cpu()
+        measured = neural_collapse(*found, weight)
+        values = {f'nc/{name}': value for name, value in measured._asdict().items()}
+        runner.visualizer.add_scalars(values, step=epoch)
+        shown = '  '.join(f'{name}: {value:.4f}' for name, value in values.items())
+        runner.logger.info(f'Epoch(train) [{epoch}]  {shown}')
+
+    def _make_loader(self, runner: Runner) -> DataLoader:
+        if runner.val_loop is None:
+            raise ValueError(
+                'NeuralCollapseHook takes the images, or how they are prepared, from '
+                'the validation set, but the config has no val_dataloader. Add one, or '
+                'remove the hook.'
+            )
+        like = runner.val_loop.dataloader
+        dataset = like.dataset
+        if self.split == 'train':
+            dataset = _without_augmentation(runner.train_dataloader.dataset, dataset)
+        indices = sample_indices(len(dataset), self.max_samples)
+        return sample_loader(dataset, indices, like)
+
+
+def _without_augmentation(train: Any, val: Any) -> Any:
+    """The training images through the pipeline of the validation set."""
+    while hasattr(train, 'dataset'):  # a wrapper, as RepeatDataset
+        train = train.dataset
+    if not (hasattr(train, 'pipeline') and hasattr(val, 'pipeline')):
+        raise ValueError(
+            "NeuralCollapseHook with split='train' needs a training and a validation "
+            'set that have a pipeline each, to show the training images without '
+            f'augmentation, but got {type(train).__name__} and {type(val).__name__}. '
+            "Set split='val'."
+        )
+    dataset = copy.copy(train)
+    dataset.pipeline = val.pipeline
+    return dataset

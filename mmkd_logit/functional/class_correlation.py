@@ -1,0 +1,44 @@
+"""Which classes a model finds alike."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+@torch.no_grad()
+def class_correlation(logits: Tensor) -> Tensor:
+    """Pearson correlation of the logits of each two classes, over the rows.
+
+    A class whose logit is the same in all rows correlates with none: 0, also with
+    itself.
+
+    Args:
+        logits (Tensor): Shape (N, C) with N of 2 or more.
+
+    Returns:
+        Tensor: Shape (C, C), from -1 to 1, in float64.
+
+    Raises:
+        ValueError: If the shape is not (N, C) with N of 2 or more.
+
+    Example:
+        >>> import torch
+        >>> from mmkd_logit.functional import class_correlation
+        >>> class_correlation(torch.tensor([[1.0, 2.0, 5.0], [2.0, 4.0, 3.0]])).round()
+        tensor([[ 1.,  1., -1.],
+                [ 1.,  1., -1.],
+                [-1., -1.,  1.]], dtype=torch.float64)
+    """
+    if logits.ndim != 2 or len(logits) < 2:
+        raise ValueError(
+            'class_correlation needs logits (N, C) with N of 2 or more, but got the '
+            f'shape {tuple(logits.shape)}.'
+        )
+    centred = logits.double()
+    centred = centred - centred.mean(0)
+    norm = centred.norm(dim=0)
+    # What rounding leaves of a constant is no variation.
+    tiny = torch.finfo(norm.dtype).eps * len(logits) * logits.abs().amax(0)
+    unit = centred * torch.where(norm > tiny, norm.reciprocal(), 0.0)
+    return (unit.T @ unit).clamp(-1, 1)

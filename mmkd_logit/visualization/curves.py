@@ -1,0 +1,88 @@
+"""Logged values over training, with their spread over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from mmkd_logit.visualization.run_log import Curve
+from mmkd_logit.visualization.style import line_style, make_panels, printed
+
+# Beyond this factor between the largest and the smallest value, a scale is in powers.
+_WIDE = 100.0
+
+
+@printed
+def plot_curves(
+    panels: Mapping[str, Mapping[str, Curve]], share_y: bool = False
+) -> Figure:
+    """Curves with a band of one standard deviation to either side.
+
+    Args:
+        panels (Mapping[str, Mapping[str, Curve]]): For each panel by its title, the
+            curves by their labels. One label is drawn alike in all panels.
+        share_y (bool): Whether all panels have the same vertical scale. Defaults to
+            False.
+
+    Returns:
+        Figure: With one legend for all panels. The scale of a panel is logarithmic if
+        its values are positive and span more than a factor of 100.
+    """
+    labels = list(dict.fromkeys(name for curves in panels.values() for name in curves))
+    figure, axes = make_panels(len(panels), legend_lines=-(-len(labels) // 3) + 1)
+    handles = {}
+    for axis, (title, curves) in zip(axes, panels.items()):
+        axis.set_title(title)
+        if share_y:
+            axis.sharey(axes[0])
+        for label, curve in curves.items():
+            handles[label] = draw_curve(axis, curve, labels.index(label))
+        _set_scale(axis, np.concatenate([curve.mean for curve in curves.values()]))
+        axis.set_xlabel(' / '.join(dict.fromkeys(c.unit for c in curves.values())))
+    figure.legend(
+        list(handles.values()),
+        list(handles),
+        loc='outside lower center',
+        ncols=min(3, len(labels)),
+        handlelength=3.5,
+    )
+    return figure
+
+
+def draw_curve(axis: Axes, curve: Curve, index: int) -> Line2D:
+    """Draw one curve: mean, markers, and the band of one standard deviation.
+
+    Args:
+        axis (Axes): The panel.
+        curve (Curve): The curve.
+        index (int): Its place in the legend, which decides how it looks.
+
+    Returns:
+        Line2D: The handle for a legend.
+    """
+    style = line_style(index)
+    # Markers of neighbours are apart where the lines run together.
+    every = max(1, len(curve.steps) // 7)
+    (line,) = axis.plot(
+        curve.steps, curve.mean, markevery=(index % every, every), **style
+    )
+    if len(curve.values) > 1:
+        low, high = curve.mean - curve.deviation, curve.mean + curve.deviation
+        axis.fill_between(
+            *(curve.steps, low, high), color=style['color'], alpha=0.18, linewidth=0
+        )
+    return line
+
+
+def _set_scale(axis: Axes, values: np.ndarray) -> None:
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return
+    if 0 < values.min() < values.max() / _WIDE:
+        axis.set_yscale('log')
+    elif values.min() < 0 < values.max():
+        axis.axhline(0, color='0.4', linewidth=0.8, zorder=1)

@@ -1,0 +1,214 @@
+"""Reads what runs have logged, several seeds together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import numpy as np
+
+# What is logged with the values, but is none.
+_BOOKKEEPING = ('step', 'epoch', 'iter', 'time', 'data_time', 'memory', 'eta')
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One logged value of one or several runs.
+
+    Attributes:
+        steps (np.ndarray): Where it was logged, shape (S,).
+        values (np.ndarray): What was logged, shape (runs, S).
+        unit (str): What a step is: 'epoch' or 'iteration'.
+    """
+
+    steps: np.ndarray
+    values: np.ndarray
+    unit: str
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean over the runs, shape (S,)."""
+        return self.values.mean(0)
+
+    @property
+    def deviation(self) -> np.ndarray:
+        """Standard deviation over the runs, by runs - 1; 0 of a single run."""
+        runs = len(self.values)
+        return self.values.std(0, ddof=1) if runs > 1 else np.zeros_like(self.mean)
+
+    def averaged(self, count: int) -> Curve:
+        """Means of each ``count`` values in a row, against noise of single batches.
+
+        Args:
+            count (int): How many values become one, 1 or more. The last may be the
+                mean of fewer.
+
+        Returns:
+            Curve: At the mean of the steps.
+        """
+        if count == 1:
+            return self
+        starts = np.arange(0, len(self.steps), count)
+        sizes = np.diff([*starts, len(self.steps)])
+        return Curve(
+            np.add.reduceat(self.steps, starts) / sizes,
+            np.add.reduceat(self.values, starts, axis=1) / sizes,
+            self.unit,
+        )
+
+
+class RunLog:
+    """The values that a run has logged in its work dir.
+
+    Args:
+        work_dir (str | Path): The work dir. The logs of a run that was resumed are
+            joined; of what was trained twice, the later counts.
+
+    Raises:
+        FileNotFoundError: If there is no such folder, or no log in it.
+    """
+
+    def __init__(self, work_dir: str | Path) -> None:
+        self.work_dir = Path(work_dir)
+        if not self.work_dir.is_dir():
+            raise FileNotFoundError(
+                f'The work dir {str(work_dir)!r} does not exist (looked in '
+                f'{Path.cwd()}).'
+            )
+        files = sorted(self.work_dir.glob('*/vis_data/scalars.json'))
+        if not files:
+            raise FileNotFoundError(
+                f'{str(work_dir)!r} holds no log of a training '
+                '(<time>/vis_data/scalars.json). Name the --work-dir of a run, whose '
+                'config has a LocalVisBackend in its visualizer.'
+            )
+        self._points: dict[str, dict[int, float]] = {}
+        self._iterations: set[str] = set()
+        self._validated: dict[str, None] = {}
+        self._last_epoch: int | None = None
+        for file in files:
+            self._read(file)
+
+    def _read(self, file: Path) -> None:
+        found: dict[str, dict[int, float]] = {}
+        # The last line of a run that was killed may be half a line.
+        for line in file.read_text().rpartition('\n')[0].splitlines():
+            log = json.loads(line)
+            keys = [
+                key
+                for key, value in log.items()
+                if key not in _BOOKKEEPING and isinstance(value, int | float)
+            ]
+            for key in keys:
+                found.setdefault(key, {})[int(log['step'])] = float(log[key])
+            if 'epoch' in log:
+                self._last_epoch = max(self._last_epoch or 0, int(log['epoch']))
+            if 'iter' in log:
+                self._iterations.update(keys)
+            elif 'time' in log:
+                self._validated.update(dict.fromkeys(keys))
+        for key, points in found.items():
+            before = self._points.get(key, {})
+            kept = {step: before[step] for step in before if step < min(points)}
+            self._points[key] = kept | points
+
+    @property
+    def keys(self) -> list[str]:
+        """All that was logged, in order."""
+        return list(self._points)
+
+    @property
+    def metrics(self) -> list[str]:
+        """Metrics of the validation set."""
+        return list(self._validated)
+
+    def points(self, key: str) -> dict[int, float]:
+        """The logged values by their steps.
+
+        Args:
+            key (str): The name of the value.
+
+        Returns:
+            dict[int, float]: In ascending order of the steps.
+
+        Raises:
+            KeyError: If nothing was logged under this name.
+        """
+        return dict(sorted(self._points[key].items()))
+
+    def unit(self, key: str) -> str:
+        """Whether the steps of a value are of the unit 'epoch' or 'iteration'."""
+        # Losses say so; other values do not, but there are fewer epochs.
+        if self._last_epoch is None or key in self._iterations:
+            return 'iteration'
+        return 'epoch' if max(self._points[key]) <= self._last_epoch else 'iteration'
+
+
+def find_keys(runs: Sequence[RunLog], patterns: Sequence[str] | None) -> list[str]:
+    """Names of logged values, from patterns.
+
+    Args:
+        runs (Sequence[RunLog]): The runs.
+        patterns (Sequence[str], optional): Names, with ``*`` for any text. None means
+            the metrics of the validation set.
+
+    Returns:
+        list[str]: The names, in the order of the patterns, without repetition.
+
+    Raises:
+        ValueError: If a pattern fits nothing that was logged. It lists what there is.
+    """
+    known = list(dict.fromkeys(key for run in runs for key in run.keys))
+    if patterns is None:
+        keys = list(dict.fromkeys(key for run in runs for key in run.metrics))
+        if not keys:
+            raise ValueError(
+                'No run has validated yet, so there is no metric to plot by default. '
+                f'Choose with --keys from {", ".join(known)}.'
+            )
+        return keys
+    keys = []
+    for pattern in patterns:
+        fitting = [key for key in known if fnmatchcase(key, pattern)]
+        if not fitting:
+            raise ValueError(
+                f'No run has logged {pattern!r}. There is {", ".join(known)}.'
+            )
+        keys += fitting
+    return list(dict.fromkeys(keys))
+
+
+def read_curve(runs: Sequence[RunLog], key: str) -> Curve | None:
+    """One logged value of runs that belong together, as the seeds of one config.
+
+    Args:
+        runs (Sequence[RunLog]): The runs.
+        key (str): Name of the value.
+
+    Returns:
+        Curve | None: None if no run has logged it.
+
+    Raises:
+        ValueError: If the runs have not logged it at the same steps.
+    """
+    having = [run for run in runs if key in run.keys]
+    if not having:
+        return None
+    steps = [list(run.points(key)) if run in having else [] for run in runs]
+    for run, each in zip(runs, steps):
+        if each != steps[0]:
+            raise ValueError(
+                f'Runs of one label must have logged {key} at the same steps, but '
+                f'{_describe(runs[0], steps[0])} and {_describe(run, each)}. Wait for '
+                'the shorter one, leave it out, or give it a label of its own.'
+            )
+    values = [list(run.points(key).values()) for run in runs]
+    return Curve(np.array(steps[0]), np.array(values), runs[0].unit(key))
+
+
+def _describe(run: RunLog, steps: Sequence[int]) -> str:
+    last = f', the last at {steps[-1]}' if steps else ''
+    return f'{run.work_dir} has {len(steps)} values{last}'

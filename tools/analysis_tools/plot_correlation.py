@@ -1,0 +1,50 @@
+"""Heat map of |corr(student logits) - corr(teacher logits)|, one panel a student.
+
+The correlation of two classes is that of their logits over the images. The first
+--model is the teacher.
+"""
+
+import argparse
+from itertools import combinations
+
+from mmkd_logit.engine.model_arguments import add_model_arguments, predict_models
+from mmkd_logit.functional import class_correlation
+from mmkd_logit.visualization import (
+    mean_difference,
+    picture_path,
+    plot_correlation,
+    save,
+)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('out', type=picture_path, help='the picture, as classes.png')
+    add_model_arguments(parser, samples=5000)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    predictions, classes = predict_models(args.model, args.samples, least=2)
+    (teacher, of_teacher), *students = (
+        (label, class_correlation(found.logits)) for label, found in predictions.items()
+    )
+    differences = {label: (each - of_teacher).abs().numpy() for label, each in students}
+    rows = [
+        {
+            'label': label,
+            'class': classes[i],
+            'other class': classes[j],
+            'difference': values[i, j],
+        }
+        for label, values in differences.items()
+        for i, j in combinations(range(len(classes)), 2)
+    ]
+    for label, values in differences.items():
+        print(f'{label}: mean difference from {teacher} {mean_difference(values):.4f}')
+    save(plot_correlation(differences, teacher, classes), args.out, rows)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,48 @@
+"""t-SNE of the features in front of the last layer, one panel a model.
+
+Distances between groups, and their sizes, mean nothing in such a picture. Read off it
+which classes stay together, and which images lie among those of another class.
+"""
+
+import argparse
+
+from mmkd_logit.engine.model_arguments import add_model_arguments, predict_models
+from mmkd_logit.visualization import embed, picture_path, plot_features, save
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('out', type=picture_path, help='the picture, as features.png')
+    add_model_arguments(parser, samples=500)
+    parser.add_argument(
+        '--classes',
+        nargs='+',
+        type=int,
+        default=list(range(10)),
+        metavar='INDEX',
+        help='which classes; 0 to 9 if not set',
+    )
+    parser.add_argument('--seed', type=int, default=0, help='of t-SNE; 0 if not set')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    predictions, classes = predict_models(
+        args.model, args.samples, classes=args.classes
+    )
+    points = {
+        label: embed(found.features.numpy(), args.seed)
+        for label, found in predictions.items()
+    }
+    labels = next(iter(predictions.values())).labels.numpy()
+    rows = [
+        {'label': label, 'class': classes[index], 'x': x, 'y': y}
+        for label, where in points.items()
+        for index, (x, y) in zip(labels, where)
+    ]
+    save(plot_features(points, labels, classes), args.out, rows)
+
+
+if __name__ == '__main__':
+    main()
