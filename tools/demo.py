@@ -3,7 +3,9 @@
 `digits` (scikit-learn's handwritten digits) and `scenes` (street-like scenes that are
 drawn into data/scenes first) are the main job: a teacher, a plain student, a DHKD
 student. `mcld` is the ablation of MCLD's three terms on digits, without cross entropy,
-beside KD.
+beside KD. `heads` is DHKD's question on numbers of two digits: cross entropy and a
+logit-level loss, alone, on one classifier and on two; it also draws the accuracy and
+the cosines of the two gradients to work_dirs/heads.png.
 
 Each runs tools/train.py, students on three seeds, in work_dirs, and prints how good the
 models are on the test set.
@@ -36,12 +38,17 @@ class Student:
 
 @dataclass
 class Demo:
-    """The teacher's config, its students, and the metric in percent."""
+    """The teacher's config, its students, and the metric in percent.
+
+    A script with its arguments can make the data first. Logged values that are named by
+    ``draw`` are drawn at the end.
+    """
 
     teacher: str
     students: list[Student]
     metric: str
     data: tuple[str, ...] = ()
+    draw: tuple[str, ...] = ()
 
 
 def mcld_with(*terms: str) -> Student:
@@ -55,6 +62,14 @@ def mcld_with(*terms: str) -> Student:
         ),
     )
 
+
+# Once an epoch.
+WATCH = (
+    'default_hooks.conflict.type=mmkd_logit.GradientConflictHook',
+    'default_hooks.conflict.interval=32',
+)
+ONE_HEAD = 'dhkd/res20_res8_digitpairs_single-head'
+PLAIN_BINARY_KL = 'model.losses.binary_kl.type=BinaryKLLoss'
 
 DEMOS = {
     'digits': Demo(
@@ -89,6 +104,24 @@ DEMOS = {
         ],
         metric='accuracy/top1',
     ),
+    'heads': Demo(
+        teacher='baseline/res20_digitpairs',
+        students=[
+            Student('CE', 'baseline/res8_digitpairs'),
+            Student(
+                'BinaryKL', ONE_HEAD, (PLAIN_BINARY_KL, 'model.task_loss_weight=0.0')
+            ),
+            Student('CE + BinaryKL, one head', ONE_HEAD, (PLAIN_BINARY_KL, *WATCH)),
+            Student('CE + BinaryKL-Norm, one head', ONE_HEAD, WATCH),
+            Student(
+                'CE + BinaryKL-Norm, two heads (DHKD)',
+                'dhkd/res20_res8_digitpairs',
+                WATCH,
+            ),
+        ],
+        metric='accuracy/top1',
+        draw=('accuracy/top1', 'grad_cos/classifier', 'grad_cos/backbone'),
+    ),
 }
 
 
@@ -118,7 +151,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('demo', choices=DEMOS)
-    demo = DEMOS[parser.parse_args().demo]
+    name = parser.parse_args().demo
+    demo = DEMOS[name]
     if demo.data:
         run(*demo.data)
     work_dirs = Path('work_dirs')
@@ -127,17 +161,30 @@ def main() -> None:
     teacher = Student('teacher', demo.teacher)
     reached = train(teacher, 0, work_dirs / demo.teacher, demo.metric)
     table.add_row('teacher', f'{reached:.2f}')
+    groups = []
     for student in demo.students:
         folder = student.config
         if student.options:
-            folder += '_' + re.sub(r'\W+', '-', student.name.lower())
+            folder += '_' + '-'.join(re.findall(r'\w+', student.name.lower()))
+        folders = [work_dirs / f'{folder}_seed{seed}' for seed in SEEDS]
         runs = [
-            train(student, seed, work_dirs / f'{folder}_seed{seed}', demo.metric)
-            for seed in SEEDS
+            train(student, seed, work_dir, demo.metric)
+            for seed, work_dir in zip(SEEDS, folders)
         ]
+        groups += ['--run', student.name, *map(str, folders)]
         each = '  '.join(f'{value:.2f}' for value in runs)
         table.add_row(student.name, f'{mean(runs):.2f} ± {stdev(runs):.2f}', each)
     Console().print(table)
+    if demo.draw:
+        picture = str(work_dirs / f'{name}.png')
+        run(
+            'tools/analysis_tools/plot_curves.py',
+            picture,
+            *groups,
+            '--keys',
+            *demo.draw,
+        )
+        print(f'Drawn to {picture}')
 
 
 if __name__ == '__main__':

@@ -15,6 +15,15 @@ from mmengine.device import get_device
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 
+_MMENGINE_HOOKS = (
+    'runtime_info',
+    'timer',
+    'sampler_seed',
+    'logger',
+    'param_scheduler',
+    'checkpoint',
+)
+
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that training and testing share."""
@@ -130,6 +139,14 @@ def _check_constructor(cfg: Config) -> None:
         )
 
 
+def _drop_hooks(cfg: Config) -> None:
+    """Leave out default hooks that are None; mmengine does so for its own only."""
+    hooks = cfg.get('default_hooks') or {}
+    for name in [name for name, hook in hooks.items() if hook is None]:
+        if name not in _MMENGINE_HOOKS:
+            del hooks[name]
+
+
 def build_runner(cfg: Config) -> Runner:
     """Build the Runner; several processes work without a GPU too.
 
@@ -140,6 +157,7 @@ def build_runner(cfg: Config) -> Runner:
         Runner: Of the type that the config asks for.
     """
     _check_constructor(cfg)
+    _drop_hooks(cfg)
     if cfg.launcher == 'pytorch' and get_device() == 'cpu':
         # mmengine takes a GPU for granted in both places.
         if not dist.is_initialized():

@@ -93,7 +93,7 @@ def sample_loader(
     """
     return DataLoader(
         Subset(dataset, indices),
-        batch_size=like.batch_size,
+        batch_size=like.batch_size or 64,  # None: it has a batch sampler
         num_workers=like.num_workers,
         collate_fn=like.collate_fn,
     )

@@ -33,15 +33,21 @@ def plot_curves(
         its values are positive and span more than a factor of 100.
     """
     labels = list(dict.fromkeys(name for curves in panels.values() for name in curves))
+    means = [
+        np.concatenate([curve.mean for curve in curves.values()])
+        for curves in panels.values()
+    ]
+    if share_y:
+        means = [np.concatenate(means)] * len(panels)
     figure, axes = make_panels(len(panels), legend_lines=-(-len(labels) // 3) + 1)
     handles = {}
-    for axis, (title, curves) in zip(axes, panels.items()):
+    for axis, (title, curves), values in zip(axes, panels.items(), means):
         axis.set_title(title)
         if share_y:
             axis.sharey(axes[0])
         for label, curve in curves.items():
             handles[label] = draw_curve(axis, curve, labels.index(label))
-        _set_scale(axis, np.concatenate([curve.mean for curve in curves.values()]))
+        _set_scale(axis, values)
         axis.set_xlabel(' / '.join(dict.fromkeys(c.unit for c in curves.values())))
     figure.legend(
         list(handles.values()),

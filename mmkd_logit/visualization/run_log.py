@@ -65,7 +65,8 @@ class RunLog:
 
     Args:
         work_dir (str | Path): The work dir. The logs of a run that was resumed are
-            joined; of what was trained twice, the later counts.
+            joined; of what was trained twice, the later counts. A run that began anew
+            there takes the place of the one before.
 
     Raises:
         FileNotFoundError: If there is no such folder, or no log in it.
@@ -85,18 +86,27 @@ class RunLog:
                 '(<time>/vis_data/scalars.json). Name the --work-dir of a run, whose '
                 'config has a LocalVisBackend in its visualizer.'
             )
+        self._forget()
+        for file in files:
+            self._read(file)
+
+    def _forget(self) -> None:
         self._points: dict[str, dict[int, float]] = {}
         self._iterations: set[str] = set()
         self._validated: dict[str, None] = {}
         self._last_epoch: int | None = None
-        for file in files:
-            self._read(file)
+        self._first_iteration: int | None = None
 
     def _read(self, file: Path) -> None:
-        found: dict[str, dict[int, float]] = {}
         # The last line of a run that was killed may be half a line.
-        for line in file.read_text().rpartition('\n')[0].splitlines():
-            log = json.loads(line)
+        lines = file.read_text().rpartition('\n')[0].splitlines()
+        logs = [json.loads(line) for line in lines]
+        first = next((int(log['iter']) for log in logs if 'iter' in log), None)
+        if first is not None and first <= (self._first_iteration or 0):
+            self._forget()
+        self._first_iteration = self._first_iteration or first
+        found: dict[str, dict[int, float]] = {}
+        for log in logs:
             keys = [
                 key
                 for key, value in log.items()

@@ -45,3 +45,19 @@ def test_layer_decay_of_mmseg_is_refused() -> None:
     cfg.optim_wrapper = dict(constructor='LayerDecayOptimizerConstructor')
     with pytest.raises(ValueError, match="begin with 'student.backbone'"):
         build_runner(cfg)
+
+
+def test_default_hooks_of_ours_can_be_dropped(tmp_path: Path) -> None:
+    path = Path(__file__).parents[2] / 'configs' / 'dhkd' / 'res20_res8_digits.py'
+    cfg = Config.fromfile(path)
+    cfg.merge_from_dict(
+        {
+            'work_dir': str(tmp_path),
+            'launcher': 'none',
+            'default_hooks.teacher_check': None,
+            'default_hooks.param_scheduler': None,
+        }
+    )
+    kinds = {type(hook).__name__ for hook in build_runner(cfg).hooks}
+    assert {'ExportStudentHook', 'CheckpointHook'} <= kinds
+    assert not {'TeacherCheckHook', 'ParamSchedulerHook'} & kinds

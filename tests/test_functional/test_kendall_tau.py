@@ -96,6 +96,29 @@ def test_equals_the_dense_form(
             np.testing.assert_allclose(grad, slopes, rtol=0, atol=rtol * largest)
 
 
+@pytest.mark.parametrize('k', [5.0, 100.0])
+def test_single_precision_keeps_its_digits_in_many_sums(
+    k: float, go: Callable[[str], None]
+) -> None:
+    student, teacher = torch.randn(2, 262, 1000)
+    go('all pairs')
+    _, expected = value_and_grad(student.double(), teacher.double(), k)
+    for way in WAYS:
+        go(way)
+        _, grad = value_and_grad(student, teacher, k)
+        error = np.abs(grad - expected).max() / np.abs(expected).max()
+        assert error < 5e-7, way
+
+
+@pytest.mark.parametrize('k', [1e30, 1e39, 1e300])
+def test_huge_steepness(k: float) -> None:
+    student, teacher = torch.randn(2, 4, 6)
+    student[:, 1] = student[:, 0]
+    value, grad = value_and_grad(student, teacher, k)
+    assert value == pytest.approx(kendall_tau_loss(student, teacher, 1e6).item())
+    assert not np.isnan(grad).any()
+
+
 def test_each_row_goes_its_own_way(
     go: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ import torch
 from command_lines import CONFIGS, REPO, TRAIN, attempt, free_port, load, run, scalars
 from mmengine.config import Config
 from PIL import Image
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 from scipy.stats import kendalltau
 
 from mmkd_logit.datasets import Digits
@@ -233,6 +233,20 @@ def test_comparison(
         assert float(row['KL']) == pytest.approx(kl, rel=1e-3)
         assert float(row['tau']) == pytest.approx(tau, abs=1e-3)
         assert f' {float(row["tau"]):.4f} ' in result.stdout
+
+
+def test_ranking(models: list, logits: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    run(*tool('plot_ranking'), 'ranking.png', '--k', '5', *models, cwd=tmp_path)
+    assert_picture(tmp_path / 'ranking.png')
+    rows = read(tmp_path / 'ranking.csv')
+    # KD's gradient is the difference of the two softened softmaxes.
+    t = softmax(logits['teacher'].double().numpy() / 4, axis=1)
+    for name in ('plain', 'distilled'):
+        s = softmax(logits[name].double().numpy() / 4, axis=1)
+        sizes = np.take_along_axis(np.abs(s - t), np.argsort(-t, axis=1), 1).sum(0)
+        label = f'KD, tau=4: {name}'
+        got = [float(row['share']) for row in rows if row['gradient'] == label]
+        np.testing.assert_allclose(got, sizes / sizes.sum(), atol=1e-4)
 
 
 @pytest.mark.parametrize(

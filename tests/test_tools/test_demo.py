@@ -21,7 +21,7 @@ def demo() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize('name', ['digits', 'scenes', 'mcld'])
+@pytest.mark.parametrize('name', ['digits', 'scenes', 'mcld', 'heads'])
 def test_students(name: str, demo: ModuleType) -> None:
     experiment = demo.DEMOS[name]
     names = [student.name for student in experiment.students]

@@ -75,6 +75,9 @@ def test_scales_of_curves() -> None:
     assert [axis.get_yscale() for axis in figure.axes] == ['log', 'linear']
     figure = plot_curves({'a': {'x': curve([0.0, 9.0])}, 'b': {'x': narrow}}, True)
     assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
+    signed = {'a': {'x': curve([-0.2, 0.3])}, 'b': {'x': wide}}
+    figure = plot_curves(signed, share_y=True)
+    assert [axis.get_yscale() for axis in figure.axes] == ['linear', 'linear']
     infinite = plot_curves({'a': {'x': curve([float('inf'), 2.0])}})
     assert infinite.axes[0].get_yscale() == 'linear'
 

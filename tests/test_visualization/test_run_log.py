@@ -76,6 +76,12 @@ def test_a_run_from_the_start_replaces_the_older(write: Write) -> None:
     write('a', range(1, 9), '20260101_000000')
     run = write('a', range(1, 3), '20260102_000000')
     assert list(run.points('acc')) == [1, 2]
+    anew = run.work_dir / '20260103_000000' / 'vis_data' / 'scalars.json'
+    anew.parent.mkdir(parents=True)
+    anew.write_text('{"loss": 1.0, "epoch": 1, "iter": 5, "step": 5}\n')
+    run = RunLog(run.work_dir)
+    assert run.keys == ['loss'] and run.points('loss') == {5: 1.0}
+    assert run.metrics == []
 
 
 def test_keys_are_found_by_patterns(write: Write) -> None:

@@ -58,8 +58,8 @@ class CopyingOptimWrapper(GradAlignOptimWrapper):
 
     def update_params(self, loss: Tensor, *args: Any) -> None:
         """Take both gradients, align the flat copies, step."""
-        losses, self._losses = self._losses, None
-        assert losses is not None
+        assert self._losses is not None
+        losses, self._losses = self._losses[:2], None
         params = self._parameters()
         flat = []
         for each in losses:

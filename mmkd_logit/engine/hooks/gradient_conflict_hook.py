@@ -44,6 +44,8 @@ class GradientConflictHook(Hook):
     Raises:
         ValueError: If ``interval`` is below 1, or, when training starts, if the
             student has no backbone or nothing in it or in the classifier is trained.
+        RuntimeError: By torch, if the student recomputes its activations
+            (``with_cp=True``).
 
     Example:
         In a config::
@@ -81,7 +83,12 @@ class GradientConflictHook(Hook):
             return
         # In half precision small gradients vanish without the scale of the step.
         scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
-        params = list(dict.fromkeys(chain(*self._parts.values())))
+        # Some backbones freeze their first stages only when training has begun.
+        trained = {
+            name: [param for param in part if param.requires_grad]
+            for name, part in self._parts.items()
+        }
+        params = list(dict.fromkeys(chain(*trained.values())))
         grads: list[Tensor | None] = []
         with torch.autocast(task.device.type, enabled=False):
             for loss in (task, distill):
@@ -89,11 +96,12 @@ class GradientConflictHook(Hook):
                 grads += torch.autograd.grad(
                     scaled, params, retain_graph=True, allow_unused=True
                 )
-        grads = mean_over_ranks(grads)
+        grads = mean_over_ranks(grads, params * 2)
         pair = dict(zip(params, zip(grads, grads[len(params) :])))
         cosines = {
             name: float(gradient_cosine(*zip(*(pair[param] for param in part))))
-            for name, part in self._parts.items()
+            for name, part in trained.items()
+            if part
         }
         finite = {name: cos for name, cos in cosines.items() if math.isfinite(cos)}
         if finite:
@@ -110,7 +118,8 @@ class GradientConflictHook(Hook):
 
         step = runner.iter + 1
         runner.visualizer.add_scalars(
-            {f'grad_cos/{name}': cosine for name, cosine in cosines.items()}
+            {'iter': step}
+            | {f'grad_cos/{name}': cosine for name, cosine in cosines.items()}
             | {f'grad_conflict/{name}': share for name, share in shares.items()},
             step=step,
         )

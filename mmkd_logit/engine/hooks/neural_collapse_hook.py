@@ -105,6 +105,9 @@ class NeuralCollapseHook(Hook):
     def _measure(self, runner: Runner, epoch: int) -> None:
         with side_rng():
             found = predict(self._student, self._layer, self._loader)
+        if not found.features.isfinite().all():
+            runner.logger.warning('NeuralCollapseHook: features are not finite.')
+            return
         weight = self._student.get_submodule(self._layer).weight.detach().cpu()
         measured = neural_collapse(*found, weight)
         values = {f'nc/{name}': value for name, value in measured._asdict().items()}

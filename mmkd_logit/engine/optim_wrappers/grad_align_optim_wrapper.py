@@ -64,7 +64,7 @@ class GradAlignOptimWrapper(OptimWrapper):
         if scope not in _SCOPES:
             raise ValueError(f"scope must be 'all' or 'shared', but got {scope!r}.")
         self.scope = scope
-        self._losses: tuple[Tensor | None, Tensor | None] | None = None
+        self._losses: tuple[Tensor | None, Tensor | None, Tensor] | None = None
         self._distill: list[Tensor | None] | None = None
 
     def initialize_count_status(
@@ -120,7 +120,8 @@ class GradAlignOptimWrapper(OptimWrapper):
                 'LogitDistiller: call update_params once after each forward pass '
                 'within optim_context, as train_step does.'
             )
-        (task, distill), self._losses = self._losses, None
+        # DDP has laid hands on the sum that comes in, for a backward pass of its own.
+        (task, distill, loss), self._losses = self._losses, None
         if task is not None and distill is not None:
             grads = torch.autograd.grad(
                 self._scaled(self.scale_loss(distill)),
@@ -141,7 +142,7 @@ class GradAlignOptimWrapper(OptimWrapper):
         params = self._parameters()
         task: list[Tensor | None] = [param.grad for param in params]
         distill, self._distill = self._distill or [None] * len(params), None
-        grads = mean_over_ranks(task + distill)
+        grads = mean_over_ranks(task + distill, params * 2)
         task, distill = grads[: len(params)], grads[len(params) :]
         for param, grad in zip(params, self._merge(task, distill)):
             param.grad = grad
@@ -161,7 +162,8 @@ class GradAlignOptimWrapper(OptimWrapper):
         return [p for group in groups for p in group['params'] if p.requires_grad]
 
     def _keep(self, distiller: LogitDistiller, args: tuple, losses: Any) -> None:
-        self._losses = distiller.split_losses(losses)
+        total, _ = distiller.parse_losses(losses)
+        self._losses = *distiller.split_losses(losses), total
 
     def _scaled(self, loss: Tensor) -> Tensor:
         """Of the same size as what ``backward`` takes the gradient of."""

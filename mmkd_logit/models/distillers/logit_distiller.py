@@ -50,9 +50,9 @@ class LogitDistiller(BaseModel):
         at (str): Where a segmentor's pixels become rows: 'student', at the resolution
             of the student's logits, or 'label', at that of the label map. Defaults to
             'student'.
-        kendall_tau_rows (int): How many rows a step, evenly spread, to log Kendall's
-            tau of student and teacher for, as ``kendall_tau``. Defaults to 0: it is
-            not logged.
+        kendall_tau_rows (int): Of how many rows a step at most, drawn at random, to
+            log Kendall's tau of student and teacher, as ``kendall_tau``. Defaults to
+            0: it is not logged.
         data_preprocessor (dict, optional): Config of the student's data
             preprocessor, if it is not in ``student``. The Runner fills it in.
             Defaults to None.
@@ -267,8 +267,6 @@ class LogitDistiller(BaseModel):
         if self.task_loss_weight == 0:
             losses[f'loss_{name}'] = losses[f'loss_{name}'] + _touch(self.student)
         losses['teacher_agreement'] = _agreement(rows)
-        if self.kendall_tau_rows > 0:
-            losses['kendall_tau'] = _mean_tau(rows, self.kendall_tau_rows)
         if not check.passed():
             step = MessageHub.get_current_instance().runtime_info.get('iter')
             raise RuntimeError(
@@ -276,6 +274,8 @@ class LogitDistiller(BaseModel):
                 f'{step}. The student and its losses are not the cause: look at the '
                 "teacher's checkpoint, its normalization, and its dtype."
             )
+        if self.kendall_tau_rows > 0:
+            losses['kendall_tau'] = _mean_tau(rows, self.kendall_tau_rows)
         return losses
 
     @property
@@ -399,10 +399,16 @@ def _agreement(rows: LogitRows) -> Tensor:
 
 
 def _mean_tau(rows: LogitRows, count: int) -> Tensor:
-    """Kendall's tau, mean over so many rows at most, evenly spread."""
-    some = slice(None, None, max(1, math.ceil(len(rows) / count)))
-    taus = kendall_tau(rows.student[some].detach(), rows.teacher[some])
-    return taus.sum() / max(1, len(taus))
+    """Kendall's tau, mean over so many rows at most, drawn at random."""
+    student, teacher = rows.student.detach(), rows.teacher
+    if len(rows) > count:
+        # Evenly spread ones would be pixels of a single column.
+        draw = torch.Generator().manual_seed(0)
+        some = torch.randint(len(rows), (count,), generator=draw).to(student.device)
+        student, teacher = student[some], teacher[some]
+    if not student.isfinite().all():  # which a gradient scaler may mend
+        return student.new_tensor(math.nan)
+    return kendall_tau(student, teacher).sum() / max(1, len(student))
 
 
 def _touch(module: nn.Module) -> Tensor:

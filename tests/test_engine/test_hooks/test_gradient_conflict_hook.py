@@ -138,7 +138,7 @@ def test_cosines_and_shares(
     assert list(lines) == list(look.cosines) == [2, 4, 6]
     conflicts = dict.fromkeys(look.cosines[2], 0)
     for count, (step, line) in enumerate(lines.items(), start=1):
-        assert len(line) == 10
+        assert len(line) == 11
         for name, cosine in look.cosines[step].items():
             conflicts[name] += cosine < 0
             assert line[f'grad_cos/{name}'] == pytest.approx(cosine, abs=1e-5)
@@ -189,10 +189,29 @@ def test_training_is_not_changed(
 
 def test_no_cosine_where_a_loss_does_not_reach(train: Callable[..., Runner]) -> None:
     runner = train([dict(type='mmkd_logit.GradientConflictHook', interval=3)], AUX)
-    for line in logged(runner).values():
+    lines = logged(runner)
+    assert list(lines) == [3, 6]
+    for line in lines.values():
         assert [key for key in line if key.startswith('grad_cos/')] == [
             f'grad_cos/{name}' for name in ('backbone', *STAGES)
         ]
+
+
+class FreezeHook(Hook):
+    """As backbones do that freeze their first stages in ``train()``."""
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        runner.model.student.backbone.layer1.requires_grad_(False)
+
+
+def test_stages_that_are_frozen_once_training_has_begun(
+    train: Callable[..., Runner],
+) -> None:
+    hook = dict(type='mmkd_logit.GradientConflictHook', interval=3)
+    lines = logged(train([hook, FreezeHook()]))
+    assert list(lines) == [3, 6]
+    for line in lines.values():
+        assert 'grad_cos/layer1' not in line and 'grad_cos/layer2' in line
 
 
 def test_nothing_is_measured_while_the_teacher_rests(

@@ -1,15 +1,11 @@
-"""Kendall's tau beside KD on digits: the log, the schedule, and the figure."""
+"""Kendall's tau beside KD on digits: the log and the schedule."""
 
-import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from command_lines import CONFIGS, REPO, TRAIN, run, scalars
-from PIL import Image
+from command_lines import CONFIGS, TRAIN, run, scalars
 
 LEAF = CONFIGS / 'kendall_tau' / 'kd_res20_res8_digits.py'
-PLOT = (sys.executable, REPO / 'tools' / 'analysis_tools' / 'plot_ranking.py')
 
 # Both losses stop after the first of two epochs.
 STOPS = f"""
@@ -44,20 +40,3 @@ def test_log(work_dir: Path) -> None:
     taus = scalars(work_dir, 'kendall_tau')
     assert len(taus) == 2
     assert -1 < taus[0] < taus[1] < 1
-
-
-def test_plot_ranking(work_dir: Path, teacher: Path) -> None:
-    cwd = work_dir.parents[1]
-    option = f'teacher = dict(checkpoint={str(teacher)!r})\n'
-    (cwd / 'plot.py').write_text(f'_base_ = {str(LEAF)!r}\nmodel = dict({option})\n')
-    result = run(
-        *(*PLOT, 'out.png', '--batches', '1', '--k', '5'),
-        *('--model', 'distilled', 'plot.py', work_dir / 'epoch_2.pth'),
-        *('--model', 'student', 'plot.py', work_dir / 'student_last.pth'),
-        cwd=cwd,
-    )
-    assert 'out.png: 250 rows of 10 classes' in result.stdout
-    with Image.open(cwd / 'out.png') as picture:
-        pixels = np.asarray(picture.convert('RGB'))
-    assert pixels.shape[1] > 2 * pixels.shape[0]
-    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 100

@@ -1,0 +1,12 @@
+_base_ = '../_base_/recipes/digitpairs.py'
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(type='mmkd_logit.CIFARResNet', arch='resnet20', in_channels=1),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(
+        type='LinearClsHead',
+        num_classes=100,
+        in_channels=64,
+        loss=dict(type='CrossEntropyLoss'),
+    ),
+)

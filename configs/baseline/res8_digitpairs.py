@@ -1,0 +1,2 @@
+_base_ = './res20_digitpairs.py'
+model = dict(backbone=dict(arch='resnet8'))
