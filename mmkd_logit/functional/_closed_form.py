@@ -78,6 +78,11 @@ def chunk_rows(logits: Tensor) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, rows, step))
 
 
+def softplus(x: Tensor) -> Tensor:
+    """``log(1 + exp(x))`` without overflow, exact on both sides of 0."""
+    return x.abs().neg_().exp_().log1p_().add_(x.clamp(min=0))
+
+
 class _ClosedForm(torch.autograd.Function):
     """A scalar whose gradient is written down, not recorded."""
 

@@ -8,16 +8,12 @@ from torch import Tensor
 from mmkd_logit.functional._closed_form import (
     check_positive,
     closed_form_loss,
+    softplus,
     tempered,
 )
 
 # Beyond this, log cosh x = x - log 2 to the last digit of a float64.
 _LINEAR = 20.0
-
-
-def _softplus(x: Tensor) -> Tensor:
-    """``log(1 + exp(x))`` without overflow, exact on both sides of 0."""
-    return x.abs().neg_().exp_().log1p_().add_(x.clamp(min=0))
 
 
 def binary_kl_loss(student: Tensor, teacher: Tensor, tau: float = 2.0) -> Tensor:
@@ -63,7 +59,7 @@ def binary_kl_loss(student: Tensor, teacher: Tensor, tau: float = 2.0) -> Tensor
         sign = torch.ones_like(b).copysign_(b)
         a, b = a.mul_(sign), b.mul_(sign)
         not_p = torch.sigmoid(-b)
-        value = _softplus(-a).sub_(_softplus(-b)).addcmul_(not_p, a - b).sum()
+        value = softplus(-a).sub_(softplus(-b)).addcmul_(not_p, a - b).sum()
         slope = not_p.sub_(torch.sigmoid(-a)).mul_(sign).div_(tau)
         return value, slope
 

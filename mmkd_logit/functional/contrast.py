@@ -18,6 +18,7 @@ from mmkd_logit.functional._closed_form import (
     check_positive,
     compute_dtype,
     loss_of_sum,
+    softplus,
 )
 
 # Elements of a chunk of keys, and of the similarities with them.
@@ -217,7 +218,7 @@ def category_contrast_loss(
             same = (classes == target[part]) & (own[:, None] != columns)
             weight = same * share
             gap = negatives - query @ key.t() / tau
-            total += (_log_one_plus_exp(gap) * weight).sum(dtype=torch.float64)
+            total += (softplus(gap) * weight).sum(dtype=torch.float64)
             weight *= torch.sigmoid(gap)
             mass += weight.sum(1, keepdim=True)
             slope -= weight @ key
@@ -263,7 +264,7 @@ def _one_positive(
         key, _ = direction(positive, dtype)
         negatives, mean = _over_negatives(query, keys, mask_fn, tau)
         gap = negatives - (query * key).sum(1, keepdim=True) / tau
-        total = _log_one_plus_exp(gap).sum(dtype=torch.float64)
+        total = softplus(gap).sum(dtype=torch.float64)
         slope = mean.sub_(key).mul_(torch.sigmoid(gap) / tau)
         return total, _through_length(slope, query, inverse)
 
@@ -333,8 +334,3 @@ def _over_negatives(
         top = new_top
     mean.div_(total.clamp(min=torch.finfo(total.dtype).tiny))
     return top.add_(total.log_()), mean
-
-
-def _log_one_plus_exp(x: Tensor) -> Tensor:
-    """``log(1 + exp(x))`` without overflow, exact on both sides of 0."""
-    return torch.logaddexp(x, torch.zeros_like(x))
