@@ -1,11 +1,10 @@
-"""Distil the logits of a large classifier or segmentor into a small one."""
+"""Distil the logits of a large classifier or segmentor into a small one.
 
-from importlib.util import find_spec
+``mmkd_logit.functional`` works where only torch is installed. Everything else needs an
+OpenMMLab stack, and ties into it when ``mmkd_logit.registry`` is first imported, which
+mmengine does for a ``type='mmkd_logit.<name>'`` in a config.
+"""
 
 from mmkd_logit.version import __version__
-
-# `mmkd_logit.functional` must work where only torch is installed.
-if find_spec('mmengine') is not None:
-    from mmkd_logit import registry  # noqa: F401
 
 __all__ = ['__version__']

@@ -1,11 +1,12 @@
-"""What differs between the OpenMMLab releases that this package runs on."""
+"""What differs between the OpenMMLab and torch releases that this package runs on."""
 
 from __future__ import annotations
 
+import pickle
 import warnings
-from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
-from pickle import UnpicklingError
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ _STACK = {
     'mmpretrain': ('1.2.0', '1.3.6'),
     'mmsegmentation': ('1.2.2', '1.4.2'),
 }
+# Before it torch.load(weights_only=True) takes no list of further types.
+_TAKES_TYPES = tuple(map(int, torch.__version__.split('.')[:2])) >= (2, 6)
 
 
 def _version(distribution: str) -> str | None:
@@ -73,33 +76,91 @@ def register_config_packages() -> None:
         MODULE2PACKAGE['mmseg'] = 'mmseg'
 
 
-def checkpoint_globals() -> AbstractContextManager:
-    """Let ``torch.load(weights_only=True)`` read what mmengine saves.
+def load_weights_only(path: Path) -> Any:
+    """``torch.load`` for weights and the plain values that mmengine saves with them.
 
-    Its checkpoints hold training logs next to the weights: a ``HistoryBuffer`` of
-    numpy arrays and of its own methods. Nothing here runs code of the file. Before
-    torch 2.6 a checkpoint must hold weights and plain values only.
+    Its checkpoints hold training logs, a ``HistoryBuffer`` of numpy arrays and of its
+    own methods, and numpy values in ``meta``, written by numpy 1 or 2. Nothing here
+    runs code of the file.
+
+    Args:
+        path (Path): The file.
+
+    Returns:
+        Any: What it holds, on the CPU.
+
+    Raises:
+        pickle.UnpicklingError: If it holds anything else; the message names it.
     """
-    if tuple(map(int, torch.__version__.split('.')[:2])) < (2, 6):
-        return nullcontext()
+    known = _known_types()
+    if _TAKES_TYPES:
+        with torch.serialization.safe_globals([(v, k) for k, v in known.items()]):
+            return torch.load(path, map_location='cpu', weights_only=True)
+    return torch.load(path, map_location='cpu', pickle_module=_safe_pickle(known))
+
+
+def _known_types() -> dict[str, Any]:
+    """What a checkpoint may name beside tensors, under all names that it has had."""
     from mmengine.logging import HistoryBuffer
 
     def method_of_buffer(owner: type, name: str) -> Any:
         """``getattr``, for the methods that a ``HistoryBuffer`` lists."""
         if owner is not HistoryBuffer or name.startswith('_'):
-            raise UnpicklingError(f'getattr({owner}, {name!r}) is not allowed')
+            raise pickle.UnpicklingError(f'unsupported global {owner}.{name}')
         return getattr(owner, name)
 
     core = np._core if hasattr(np, '_core') else np.core
-    kinds = (np.bool_, np.float32, np.float64, np.int32, np.int64)
-    return torch.serialization.safe_globals(
-        [
-            HistoryBuffer,
-            (method_of_buffer, 'builtins.getattr'),
-            np.ndarray,
-            np.dtype,
-            core.multiarray._reconstruct,
-            core.multiarray.scalar,
-            *(type(np.dtype(kind)) for kind in kinds),
-        ]
-    )
+    known = {
+        'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
+        'builtins.getattr': method_of_buffer,
+        'numpy.ndarray': np.ndarray,
+        'numpy.dtype': np.dtype,
+    }
+    for name in ('numpy._core', 'numpy.core'):  # numpy 2, numpy 1
+        known[f'{name}.multiarray._reconstruct'] = core.multiarray._reconstruct
+        known[f'{name}.multiarray.scalar'] = core.multiarray.scalar
+    for code in '?bBhHiIlLqQefdgFDGSU':
+        kind = type(np.dtype(code))
+        known[f'{kind.__module__}.{kind.__qualname__}'] = kind
+    return known
+
+
+def _safe_pickle(known: dict[str, Any]) -> Any:
+    """A stand-in for ``pickle`` that unpickles tensors and known types only."""
+    from torch._weights_only_unpickler import _get_allowed_globals
+
+    allowed = {**_get_allowed_globals(), **known}
+    kinds = tuple({v for v in allowed.values() if isinstance(v, type)} - {type})
+
+    base: Any = pickle._Unpickler  # in Python: the one in C cannot be restricted so
+
+    class Unpickler(base):
+        dispatch = dict(base.dispatch)
+
+        def find_class(self, module: str, name: str) -> Any:
+            try:
+                return allowed[f'{module}.{name}']
+            except KeyError:
+                raise pickle.UnpicklingError(
+                    f'unsupported global {module}.{name}'
+                ) from None
+
+        def get_extension(self, code: int) -> None:
+            raise pickle.UnpicklingError(f'unsupported global copyreg.{code}')
+
+        def load_build(self) -> None:
+            # State of a value; that of a class or function would change the program.
+            target = self.stack[-2]
+            if not isinstance(target, kinds) or isinstance(target, type):
+                raise pickle.UnpicklingError(
+                    f'unsupported global {type(target).__module__}.'
+                    f'{type(target).__qualname__}'
+                )
+            super().load_build()
+
+        dispatch[pickle.BUILD[0]] = load_build
+
+    def load(file: Any, **kwargs: Any) -> Any:
+        return Unpickler(file, **kwargs).load()
+
+    return SimpleNamespace(__name__='safe_pickle', Unpickler=Unpickler, load=load)

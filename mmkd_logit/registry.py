@@ -45,5 +45,10 @@ DATASETS = Registry(
     scope='mmkd_logit',
     locations=['mmkd_logit.datasets'],
 )
+ROW_TRANSFORMS = Registry(
+    'row_transform',
+    scope='mmkd_logit',
+    locations=['mmkd_logit.models.losses'],
+)
 
-__all__ = ['DATASETS', 'HOOKS', 'MODELS', 'OPTIM_WRAPPERS']
+__all__ = ['DATASETS', 'HOOKS', 'MODELS', 'OPTIM_WRAPPERS', 'ROW_TRANSFORMS']

@@ -5,55 +5,50 @@ plain config with the exported student. The teacher is not needed.
 """
 
 import argparse
+from pathlib import Path
 
 import mmengine
 from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
-from mmengine.runner.checkpoint import CheckpointLoader
 
-from mmkd_logit.engine.launch import (
+from mmkd_logit.apis import (
     add_common_arguments,
     build_runner,
     check_data,
+    load_weights,
     read_config,
 )
-from mmkd_logit.models.teachers import weights_of
+
+
+def metrics_path(text: str) -> Path:
+    """The file for the metrics, of a kind that mmengine writes."""
+    path = Path(text)
+    if path.suffix not in ('.json', '.yaml', '.yml'):
+        raise argparse.ArgumentTypeError(f'{text!r} must end with .json or .yaml')
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f'the folder {path.parent} does not exist')
+    return path
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_common_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--out', help='write the metrics to this json or yaml file')
+    parser.add_argument(
+        '--out', type=metrics_path, help='write the metrics to this json or yaml file'
+    )
     return parser.parse_args()
-
-
-def load(runner: Runner, path: str) -> None:
-    """Load a checkpoint; stop if weights of the model are missing in it.
-
-    mmengine only warns, and would test random weights.
-    """
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    weights = weights_of(CheckpointLoader.load_checkpoint(path, map_location='cpu'))
-    # A test needs no queue of teacher logits, nor that it fits the config's.
-    weights = {key: weights[key] for key in weights if '.queue.' not in key}
-    result = model.load_state_dict(weights, strict=False)
-    if result.missing_keys:
-        raise SystemExit(
-            f'{path} lacks {len(result.missing_keys)} weights of the model, the first '
-            f"is {result.missing_keys[0]!r}. A distiller's checkpoint needs the "
-            "distiller's config; an exported student takes either."
-        )
 
 
 def main() -> None:
     args = parse_args()
     cfg = read_config(args)
-    cfg.load_from = None
+    # A config that a resumed run has dumped would load the run's latest checkpoint.
+    cfg.load_from, cfg.resume = None, False
     check_data(cfg, ('test_dataloader',))
     runner = build_runner(cfg)
-    load(runner, args.checkpoint)
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    load_weights(model, args.checkpoint)
     metrics = runner.test()
     if args.out is not None and is_main_process():
         mmengine.dump(metrics, args.out)

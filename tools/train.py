@@ -4,11 +4,13 @@ import argparse
 
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.runner import find_latest_checkpoint
 
-from mmkd_logit.engine.launch import (
+from mmkd_logit.apis import (
     add_common_arguments,
     build_runner,
     check_data,
+    check_resume,
     read_config,
 )
 
@@ -36,6 +38,11 @@ def parse_args() -> argparse.Namespace:
 
 def apply_args(cfg: Config, args: argparse.Namespace) -> None:
     """Write the arguments of training into the config."""
+    if cfg.get('optim_wrapper') is None or cfg.get('train_dataloader') is None:
+        raise SystemExit(
+            f'{args.config} has no optim_wrapper or no train_dataloader: it is meant '
+            'for testing only.'
+        )
     if args.amp:
         if get_device() == 'cpu':
             raise SystemExit('--amp: mmengine has mixed precision on GPUs only.')
@@ -61,6 +68,10 @@ def main() -> None:
     cfg = read_config(args)
     apply_args(cfg, args)
     check_data(cfg, ('train_dataloader', 'val_dataloader'))
+    if cfg.get('resume'):
+        checkpoint = cfg.get('load_from') or find_latest_checkpoint(cfg.work_dir)
+        if checkpoint is not None:
+            check_resume(checkpoint)
     build_runner(cfg).train()
 
 

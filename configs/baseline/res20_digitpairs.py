@@ -7,6 +7,7 @@ model = dict(
         type='LinearClsHead',
         num_classes=100,
         in_channels=64,
+        init_cfg=None,  # torch's own, as the papers' authors have it
         loss=dict(type='CrossEntropyLoss'),
     ),
 )

@@ -1,10 +1,4 @@
 _base_ = ['../_base_/pairs/res34_res18_in1k.py', '../_base_/methods/dhkd.py']
-model = dict(
-    _delete_=True,
-    type='mmkd_logit.LogitDistiller',
-    student=_base_.model,
-    teacher=_base_.teacher,
-    **_base_.method,
-)
+model = _base_.method
 # Distillation in the first 49 of the 100 epochs, as in the authors' code.
 custom_hooks = [dict(type='mmkd_logit.LossWeightHook', end=49)]

@@ -2,10 +2,4 @@ _base_ = [
     '../_base_/pairs/segformer-b3_segformer-b0_cityscapes.py',
     '../_base_/methods/dhkd_seg.py',
 ]
-model = dict(
-    _delete_=True,
-    type='mmkd_logit.LogitDistiller',
-    student=_base_.model,
-    teacher=_base_.teacher,
-    **_base_.method,
-)
+model = _base_.method

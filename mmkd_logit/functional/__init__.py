@@ -3,12 +3,16 @@
 from mmkd_logit.functional.align_gradients import align_gradients, gradient_cosine
 from mmkd_logit.functional.binary_kl import binary_kl_loss, binary_kl_norm_loss
 from mmkd_logit.functional.calibration import CalibrationBins, calibration_bins
-from mmkd_logit.functional.class_correlation import class_correlation
+from mmkd_logit.functional.class_correlation import (
+    class_correlation,
+    mean_off_diagonal,
+)
 from mmkd_logit.functional.contrast import (
     category_contrast_loss,
     instance_contrast_loss,
     sample_contrast_loss,
 )
+from mmkd_logit.functional.gradient_shares import gradient_shares
 from mmkd_logit.functional.kd import kd_loss
 from mmkd_logit.functional.kendall_tau import kendall_tau, kendall_tau_loss
 from mmkd_logit.functional.neural_collapse import NeuralCollapse, neural_collapse
@@ -24,10 +28,12 @@ __all__ = [
     'category_contrast_loss',
     'class_correlation',
     'gradient_cosine',
+    'gradient_shares',
     'instance_contrast_loss',
     'kd_loss',
     'kendall_tau',
     'kendall_tau_loss',
+    'mean_off_diagonal',
     'neural_collapse',
     'sample_contrast_loss',
     'standardize',

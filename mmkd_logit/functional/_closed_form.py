@@ -1,4 +1,4 @@
-"""What the losses of this package share: checks, chunks, and a lean gradient."""
+"""Losses that write down their gradient, computed chunk by chunk in little memory."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from mmkd_logit.functional._checks import check_pair, compute_dtype
 
 # Elements that are worked on at a time: few enough on a CPU for every
 # intermediate to stay in its cache, enough on a GPU to fill it.
@@ -17,48 +19,6 @@ ChunkFn = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 SumFn = Callable[[bool], tuple[Tensor, Tensor | None]]
 
 
-def check_logits(name: str, logits: Tensor) -> None:
-    """Raise ``TypeError`` if something is not a floating point tensor."""
-    if not isinstance(logits, Tensor) or not logits.is_floating_point():
-        got = logits.dtype if isinstance(logits, Tensor) else type(logits)
-        raise TypeError(
-            f'{name} must be a floating point tensor of logits, but got {got}.'
-        )
-
-
-def check_pair(student: Tensor, teacher: Tensor) -> None:
-    """Raise if the two are not logits of the same rows and classes.
-
-    Args:
-        student (Tensor): Student logits of shape (N, C).
-        teacher (Tensor): Teacher logits of shape (N, C).
-
-    Raises:
-        TypeError: If one of them is not a floating point tensor.
-        ValueError: If their shapes are not one and the same (N, C).
-    """
-    check_logits('student', student)
-    check_logits('teacher', teacher)
-    if student.ndim != 2 or student.shape != teacher.shape:
-        raise ValueError(
-            'student and teacher must be logits of the same shape (rows, classes), '
-            f'but got {tuple(student.shape)} and {tuple(teacher.shape)}. Flatten '
-            'maps of logits to rows first.'
-        )
-
-
-def check_positive(name: str, value: float) -> None:
-    """Raise ``ValueError`` if a setting is not a finite number above 0."""
-    if not 0 < value < float('inf'):
-        raise ValueError(f'{name} must be a finite number above 0, but got {value}.')
-
-
-def compute_dtype(*tensors: Tensor) -> torch.dtype:
-    """The type in which the maths is done: float32, or float64 if one of them is."""
-    wide = any(tensor.dtype == torch.float64 for tensor in tensors)
-    return torch.float64 if wide else torch.float32
-
-
 def tempered(logits: Tensor, tau: float) -> Tensor:
     """Divide by the temperature in place; no finite logit becomes infinite."""
     # The bound leaves room for a difference of two; only absurd logits reach it.
@@ -67,7 +27,7 @@ def tempered(logits: Tensor, tau: float) -> Tensor:
 
 
 def chunk_size(logits: Tensor) -> int:
-    """Elements that are worked on at a time where these are."""
+    """Elements that are worked on at a time on the device of these."""
     return _CPU_CHUNK if logits.device.type == 'cpu' else _GPU_CHUNK
 
 
@@ -136,7 +96,8 @@ def closed_form_loss(
     """Mean over rows of a loss that gives its own gradient.
 
     One pass computes value and gradient chunk by chunk, so nothing but one (N, C)
-    buffer is kept for the backward pass.
+    buffer is kept for the backward pass. A chunk with a logit that is not finite has
+    NaN as value and gradient, which a gradient scaler notices.
 
     Args:
         student (Tensor): Student logits of shape (N, C).
@@ -162,12 +123,20 @@ def closed_form_loss(
         grad = torch.empty_like(student, dtype=dtype) if wants_grad else None
         total = torch.zeros((), dtype=torch.float64, device=student.device)
         for part in chunk_rows(student):
-            value, slope = chunk_fn(
-                student[part].to(dtype, copy=True), teacher[part].to(dtype, copy=True)
-            )
-            total += value
+            s = student[part].to(dtype, copy=True)
+            t = teacher[part].to(dtype, copy=True)
+            one = _one_if_finite(s, t)
+            value, slope = chunk_fn(s, t)
+            total += value * one
             if grad is not None:
-                grad[part] = slope
+                torch.mul(slope, one, out=grad[part])
         return total, grad
 
     return loss_of_sum(student, dtype, sum_fn, scale / max(1, len(student)))
+
+
+def _one_if_finite(*logits: Tensor) -> Tensor:
+    """A scalar 1, or NaN if a logit is not finite, without waiting for a GPU."""
+    extremes = [bound for each in logits if each.numel() for bound in each.aminmax()]
+    zeros = torch.stack(extremes).mul_(0) if extremes else logits[0].new_zeros(1)
+    return zeros.sum().add_(1)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from mmkd_logit.functional._closed_form import compute_dtype
+from mmkd_logit.functional._checks import compute_dtype
 
 Gradients = Sequence[Tensor | None]
 

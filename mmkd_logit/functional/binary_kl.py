@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mmkd_logit.functional._checks import check_positive
 from mmkd_logit.functional._closed_form import (
-    check_positive,
     closed_form_loss,
     softplus,
     tempered,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmkd_logit.functional._closed_form import compute_dtype
+from mmkd_logit.functional._checks import compute_dtype
 
 
 class CalibrationBins(NamedTuple):

@@ -1,4 +1,4 @@
-"""Which classes a model finds alike."""
+"""Correlation of the classes in the logits of a model."""
 
 from __future__ import annotations
 
@@ -42,3 +42,30 @@ def class_correlation(logits: Tensor) -> Tensor:
     tiny = torch.finfo(norm.dtype).eps * len(logits) * logits.abs().amax(0)
     unit = centred * torch.where(norm > tiny, norm.reciprocal(), 0.0)
     return (unit.T @ unit).clamp(-1, 1)
+
+
+def mean_off_diagonal(matrix: Tensor) -> float:
+    """Mean over pairs of different classes.
+
+    Args:
+        matrix (Tensor): Shape (C, C) with C of 2 or more.
+
+    Returns:
+        float: The mean without the diagonal, which compares a class with itself.
+
+    Raises:
+        ValueError: If the shape is not (C, C) with C of 2 or more.
+
+    Example:
+        >>> import torch
+        >>> from mmkd_logit.functional import mean_off_diagonal
+        >>> mean_off_diagonal(torch.tensor([[9.0, 1.0], [2.0, 9.0]]))
+        1.5
+    """
+    if matrix.ndim != 2 or len(matrix) != matrix.shape[1] or len(matrix) < 2:
+        raise ValueError(
+            'mean_off_diagonal needs a matrix (C, C) with C of 2 or more, but got the '
+            f'shape {tuple(matrix.shape)}.'
+        )
+    own = torch.eye(len(matrix), dtype=torch.bool, device=matrix.device)
+    return float(matrix[~own].mean())

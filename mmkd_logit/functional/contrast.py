@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from mmkd_logit.functional._closed_form import (
+from mmkd_logit.functional._checks import (
     check_logits,
     check_pair,
     check_positive,
     compute_dtype,
-    loss_of_sum,
-    softplus,
 )
+from mmkd_logit.functional._closed_form import loss_of_sum, softplus
 
 # Elements of a chunk of keys, and of the similarities with them.
 _CHUNK = 2**22
@@ -41,12 +40,12 @@ def instance_contrast_loss(
             {e^{\hat s_n \cdot \hat t_n / \tau} +
              \sum_k e^{\hat s_n \cdot \hat q_k / \tau}}
 
-    A hat is a row divided by its length. A row of zeros has no direction: its
-    similarity to all others is 0, and it gets the gradient of a row of length 1. An
-    empty queue gives 0.
+    A hat is a row divided by its length. A student's row shorter than 1 stays as it is,
+    which bounds its gradient: that of a cosine grows with one over the length, and
+    classifiers often start with short logits. An empty queue gives 0.
 
     Source: https://arxiv.org/abs/2411.10693; that rows are divided by their length is
-    our reading, as in MoCo.
+    our reading, as in MoCo, and that short ones are not is ours.
 
     Args:
         student (Tensor): Logits of shape (N, C), a row a prediction.
@@ -102,8 +101,8 @@ def sample_contrast_loss(
         L = \frac1N \sum_n -\log \frac{e^{S_{nn}}}{\sum_m e^{S_{nm}}}, \qquad
         S_{nm} = \hat s_n \cdot \hat t_m / \tau
 
-    A hat is a row divided by its length. A row of zeros has no direction: its
-    similarity to all others is 0, and it gets the gradient of a row of length 1.
+    A hat is a row divided by its length; a student's row shorter than 1 stays as it is,
+    as in :func:`instance_contrast_loss`.
 
     Source: https://arxiv.org/abs/2411.10693
 
@@ -159,8 +158,8 @@ def category_contrast_loss(
 
     :math:`P_n` are the other rows of the same class, :math:`N'` is the number of rows
     that have one. The rest adds nothing; if no row has one, the loss is a 0 that keeps
-    the graph. A hat is a row divided by its length. A row of zeros has no direction:
-    its similarity to all others is 0, and it gets the gradient of a row of length 1.
+    the graph. A hat is a row divided by its length; a student's row shorter than 1
+    stays as it is, as in :func:`instance_contrast_loss`.
 
     Source: https://arxiv.org/abs/2411.10693
 
@@ -204,7 +203,7 @@ def category_contrast_loss(
     classes = target[own][:, None]
 
     def sum_fn(wants_grad: bool) -> tuple[Tensor, Tensor]:
-        query, inverse = direction(student, dtype)
+        query, through_length = _query(student, dtype)
         negatives, mean = _over_negatives(
             query, teacher, lambda part: classes != target[part], tau
         )
@@ -224,7 +223,7 @@ def category_contrast_loss(
             slope -= weight @ key
         slope = slope.addcmul_(mass, mean).div_(tau)
         rows = (positives > 0).sum().clamp(min=1)
-        return total / rows, _through_length(slope, query, inverse).div_(rows)
+        return total / rows, through_length(slope).div_(rows)
 
     return loss_of_sum(student, dtype, sum_fn, 1.0)
 
@@ -260,39 +259,49 @@ def _one_positive(
     dtype = compute_dtype(student, positive, keys)
 
     def sum_fn(wants_grad: bool) -> tuple[Tensor, Tensor]:
-        query, inverse = direction(student, dtype)
+        query, through_length = _query(student, dtype)
         key, _ = direction(positive, dtype)
         negatives, mean = _over_negatives(query, keys, mask_fn, tau)
         gap = negatives - (query * key).sum(1, keepdim=True) / tau
         total = softplus(gap).sum(dtype=torch.float64)
         slope = mean.sub_(key).mul_(torch.sigmoid(gap) / tau)
-        return total, _through_length(slope, query, inverse)
+        return total, through_length(slope)
 
     return loss_of_sum(student, dtype, sum_fn, 1 / max(1, len(student)))
 
 
 def direction(logits: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Rows divided by their length, and one over it.
+    """Rows divided by their length, and the length, shape (N, 1).
 
-    Where the length is zero, or so small that the gradient would not fit the type of
-    the logits, the direction is zeros, and the length counts as 1.
+    Rows of a length of zero, or too small to divide by, become zeros.
     """
     shortest = 16 * torch.finfo(logits.dtype).tiny
     wide = logits.detach().to(dtype)
     # Divided by the largest first: squares overflow and underflow.
     size = torch.linalg.vector_norm(wide, float('inf'), dim=1, keepdim=True)
-    unit = wide / size.clamp_(min=shortest)
+    unit = wide / size.clamp(min=shortest)
     norm = torch.linalg.vector_norm(unit, dim=1, keepdim=True)
     length = size * norm
-    known = length >= shortest
-    unit.mul_(torch.where(known, 1 / norm, 0.0))
-    return unit, torch.where(known, 1 / length, 1.0)
+    return unit.mul_(torch.where(length >= shortest, 1 / norm, 0.0)), length
 
 
-def _through_length(slope: Tensor, unit: Tensor, inverse: Tensor) -> Tensor:
-    """From the gradient for a direction to that for the row itself."""
-    along = (slope * unit).sum(1, keepdim=True)
-    return slope.addcmul_(unit, along, value=-1).mul_(inverse)
+def _query(
+    logits: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Rows divided by their length, or by 1 if that is more; and their chain rule.
+
+    The second takes the gradient for these rows to that for the logits, in place.
+    """
+    unit, length = direction(logits, dtype)
+    short = length < 1
+    query = torch.where(short, logits.detach().to(dtype), unit)
+
+    def chain_rule(slope: Tensor) -> Tensor:
+        along = (slope * query).sum(1, keepdim=True).masked_fill_(short, 0)
+        inverse = length.clamp(min=1).reciprocal_()
+        return slope.addcmul_(query, along, value=-1).mul_(inverse)
+
+    return query, chain_rule
 
 
 def _chunks(keys: Tensor, query: Tensor) -> Iterator[tuple[slice, Tensor]]:

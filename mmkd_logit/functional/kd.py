@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mmkd_logit.functional._closed_form import (
-    check_positive,
-    closed_form_loss,
-    tempered,
-)
+from mmkd_logit.functional._checks import check_positive
+from mmkd_logit.functional._closed_form import closed_form_loss, tempered
 
 
 def kd_loss(student: Tensor, teacher: Tensor, tau: float = 4.0) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mmkd_logit.functional._closed_form import compute_dtype
+from mmkd_logit.functional._checks import compute_dtype
 
 _EPS = 1e-7
 

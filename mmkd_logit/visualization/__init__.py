@@ -1,10 +1,10 @@
 """The figures of the analysis tools."""
 
 from mmkd_logit.visualization.comparison import plot_comparison
-from mmkd_logit.visualization.correlation import mean_difference, plot_correlation
+from mmkd_logit.visualization.correlation import plot_correlation
 from mmkd_logit.visualization.curves import draw_curve, plot_curves
 from mmkd_logit.visualization.features import embed, plot_features
-from mmkd_logit.visualization.ranking import gradient_shares, plot_ranking
+from mmkd_logit.visualization.ranking import plot_ranking
 from mmkd_logit.visualization.run_log import Curve, RunLog, find_keys, read_curve
 from mmkd_logit.visualization.segmentation import plot_segmentations
 from mmkd_logit.visualization.style import (
@@ -21,10 +21,8 @@ __all__ = [
     'draw_curve',
     'embed',
     'find_keys',
-    'gradient_shares',
     'line_style',
     'make_panels',
-    'mean_difference',
     'picture_path',
     'plot_comparison',
     'plot_correlation',

@@ -29,7 +29,7 @@ def plot_comparison(
     """
     names = list(calibration)
     figure, (left, right) = make_panels(
-        *(2, 2, 3.6, 3.0), legend_lines=-(-len(names) // 3) + 1
+        2, columns=2, width=3.6, height=3.0, legend_lines=-(-len(names) // 3) + 1
     )
     left.set(title='calibration', xlabel='confidence', ylabel='accuracy')
     left.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
@@ -43,7 +43,9 @@ def plot_comparison(
         faint = {'linewidth': 0.8, 'markersize': 3, 'alpha': 0.5}
         left.plot(x, y, **style | faint)
         left.scatter(
-            *(x, y, 20 + 200 * share),
+            x,
+            y,
+            s=20 + 200 * share,
             color=style['color'],
             marker=style['marker'],
             alpha=0.5,

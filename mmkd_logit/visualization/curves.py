@@ -78,9 +78,8 @@ def draw_curve(axis: Axes, curve: Curve, index: int) -> Line2D:
     )
     if len(curve.values) > 1:
         low, high = curve.mean - curve.deviation, curve.mean + curve.deviation
-        axis.fill_between(
-            *(curve.steps, low, high), color=style['color'], alpha=0.18, linewidth=0
-        )
+        colour = style['color']
+        axis.fill_between(curve.steps, low, high, color=colour, alpha=0.18, linewidth=0)
     return line
 
 

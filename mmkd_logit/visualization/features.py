@@ -58,10 +58,8 @@ def plot_features(
     present = np.unique(labels).tolist()
     marks = [(index, _mark(index, place)) for place, index in enumerate(present)]
     named = any(classes[index] != str(index) for index in present)
-    figure, axes = make_panels(
-        *(len(points), 3, 3.0, 3.1),
-        legend_lines=-(-len(present) // 4) if named else 0,
-    )
+    legend_lines = -(-len(present) // 4) if named else 0
+    figure, axes = make_panels(len(points), height=3.1, legend_lines=legend_lines)
     for axis, (title, where) in zip(axes, points.items()):
         axis.set_title(title)
         axis.set(xticks=[], yticks=[])

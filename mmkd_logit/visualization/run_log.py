@@ -102,7 +102,8 @@ class RunLog:
         lines = file.read_text().rpartition('\n')[0].splitlines()
         logs = [json.loads(line) for line in lines]
         first = next((int(log['iter']) for log in logs if 'iter' in log), None)
-        if first is not None and first <= (self._first_iteration or 0):
+        again = first is not None and first <= (self._first_iteration or 0)
+        if again or not _was_resumed(file):
             self._forget()
         self._first_iteration = self._first_iteration or first
         found: dict[str, dict[int, float]] = {}
@@ -155,6 +156,13 @@ class RunLog:
         if self._last_epoch is None or key in self._iterations:
             return 'iteration'
         return 'epoch' if max(self._points[key]) <= self._last_epoch else 'iteration'
+
+
+def _was_resumed(file: Path) -> bool:
+    """Whether the config that mmengine dumps beside a log says that it was resumed."""
+    config = file.with_name('config.py')
+    # Without it, the iterations alone must tell.
+    return not config.is_file() or 'resume = False' not in config.read_text()
 
 
 def find_keys(runs: Sequence[RunLog], patterns: Sequence[str] | None) -> list[str]:

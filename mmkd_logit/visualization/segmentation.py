@@ -8,7 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from mmkd_logit.visualization.style import printed
 
+
+@printed
 def plot_segmentations(
     images: Sequence[np.ndarray],
     label_maps: Mapping[str, Sequence[np.ndarray]],
@@ -18,10 +21,11 @@ def plot_segmentations(
     """One row an image: the image, then its label map by each source.
 
     Args:
-        images (Sequence[np.ndarray]): RGB images of shape (H, W, 3), type uint8.
-        label_maps (Mapping[str, Sequence[np.ndarray]]): For each source, as 'truth'
-            or 'student', a map of class indices (H, W) for each image. What is no
-            class is black.
+        images (Sequence[np.ndarray]): RGB images of shape (H, W, 3), type uint8; each
+            may have another size.
+        label_maps (Mapping[str, Sequence[np.ndarray]]): For each source, such as
+            'truth' or 'student', a map of class indices (H, W) for each image. What is
+            no class is black.
         classes (Sequence[str]): Names of the classes.
         palette (Sequence[Sequence[int]]): RGB colour of each class, 0 to 255.
 
@@ -31,12 +35,13 @@ def plot_segmentations(
     colours = np.zeros((256, 3), np.uint8)
     colours[: len(palette)] = palette
     titles = ['image', *label_maps]
-    height, width = images[0].shape[:2]
+    heights = [2.6 * image.shape[0] / image.shape[1] for image in images]
     figure = Figure(
-        figsize=(2.6 * len(titles), 2.6 * len(images) * height / width + 0.7),
-        layout='constrained',
+        figsize=(2.6 * len(titles), sum(heights) + 0.7), layout='constrained'
     )
-    axes = figure.subplots(len(images), len(titles), squeeze=False)
+    axes = figure.subplots(
+        len(images), len(titles), squeeze=False, height_ratios=heights
+    )
     for row, image in enumerate(images):
         shown = [image, *(colours[maps[row]] for maps in label_maps.values())]
         for axis, picture in zip(axes[row], shown):
@@ -44,7 +49,7 @@ def plot_segmentations(
             axis.set_axis_off()
     for axis, title in zip(axes[0], titles):
         axis.set_title(title)
-    present = np.unique([maps for each in label_maps.values() for maps in each])
+    present = sorted({i for maps in label_maps.values() for i in _indices(maps)})
     handles = [
         Patch(color=_unit(palette[index]), label=classes[index])
         for index in present
@@ -54,6 +59,11 @@ def plot_segmentations(
         handles=handles, loc='outside lower center', ncols=min(10, len(handles))
     )
     return figure
+
+
+def _indices(maps: Sequence[np.ndarray]) -> set[int]:
+    """Class indices that occur in maps, which may be of different sizes."""
+    return {int(index) for each in maps for index in np.unique(each)}
 
 
 def _unit(colour: Sequence[int]) -> tuple[float, float, float]:

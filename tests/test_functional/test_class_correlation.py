@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmkd_logit.functional import class_correlation
+from mmkd_logit.functional import class_correlation, mean_off_diagonal
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.float32, torch.float64])
@@ -28,3 +28,11 @@ def test_clear_errors() -> None:
         class_correlation(torch.zeros(1, 5))
     with pytest.raises(ValueError, match=r'shape \(7,\)'):
         class_correlation(torch.zeros(7))
+
+
+def test_mean_off_diagonal() -> None:
+    matrix = torch.tensor([[9.0, 0.1, 0.2], [0.1, 9.0, 0.3], [0.2, 0.3, 9.0]])
+    assert mean_off_diagonal(matrix) == pytest.approx(0.2)
+    for bad in (torch.zeros(1, 1), torch.zeros(2, 3), torch.zeros(4)):
+        with pytest.raises(ValueError, match=r'a matrix \(C, C\) with C of 2 or more'):
+            mean_off_diagonal(bad)

@@ -246,6 +246,28 @@ def test_a_row_of_zeros_is_similar_to_nothing_and_moves_as_one_of_length_1() -> 
     )
 
 
+@every_loss
+@pytest.mark.parametrize('length', [1e-6, 0.1, 0.999, 1.001, 30.0])
+def test_short_rows_keep_their_length_which_bounds_their_gradient(
+    name: str, length: float
+) -> None:
+    torch.manual_seed(0)
+    student, teacher = torch.randn(2, N, C, dtype=torch.float64)
+    student = length * student / student.norm(dim=1, keepdim=True)
+    leaf = student.clone().requires_grad_()
+    value = losses(N)[name](leaf, teacher)
+    (grad,) = torch.autograd.grad(value, leaf)
+    # A row longer than 1 is divided by its length: give it that by hand.
+    leaf = student.clone().requires_grad_()
+    unit = leaf / leaf.norm(dim=1, keepdim=True).clamp(min=1)
+    stretched = losses(N)[name](unit * (1 - 1e-12), teacher)
+    torch.testing.assert_close(value, stretched, rtol=1e-9, atol=0)
+    (expected,) = torch.autograd.grad(stretched, leaf)
+    torch.testing.assert_close(grad, expected, rtol=1e-6, atol=1e-9)
+    # Each similarity has a gradient of 1 / tau at most.
+    assert (N * grad).norm(dim=1).max() <= 2 / 0.2 / max(1.0, length) + 1e-9
+
+
 def test_a_queue_in_half_precision_is_compared_in_single() -> None:
     student, teacher = pair()
     queue = torch.randn(K, C).half()

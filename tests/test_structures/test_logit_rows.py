@@ -1,38 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 
 from mmkd_logit.structures import LogitRows
-
-
-def test_from_images(batch: Callable[..., dict]) -> None:
-    samples = batch(size=3)['data_samples']
-    logits = torch.randn(3, 5)
-    rows = LogitRows.from_images(logits, logits + 1, None, samples)
-    assert len(rows) == 3
-    assert rows.labels.tolist() == [0, 1, 2]
-    assert rows.image_index.tolist() == [100, 101, 102]
-    assert rows.soft_targets is None and rows.aux is None
-
-
-def test_mixed_images_have_soft_targets_only(batch: Callable[..., dict]) -> None:
-    samples = batch(size=2)['data_samples']
-    for sample in samples:
-        sample.set_gt_score(torch.full((5,), 0.2))
-    logits = torch.randn(2, 5)
-    rows = LogitRows.from_images(logits, logits, None, samples, mixed=True)
-    assert rows.labels is None
-    torch.testing.assert_close(rows.soft_targets, torch.full((2, 5), 0.2))
-
-
-def test_several_labels_an_image_are_no_labels(batch: Callable[..., dict]) -> None:
-    samples = batch(size=2)['data_samples']
-    samples[0].set_gt_label([1, 2])
-    logits = torch.randn(2, 5)
-    assert LogitRows.from_images(logits, logits, None, samples).labels is None
 
 
 def test_clear_errors() -> None:

@@ -19,12 +19,12 @@ from mmkd_logit.visualization import (
     Curve,
     embed,
     line_style,
-    mean_difference,
     picture_path,
     plot_comparison,
     plot_correlation,
     plot_curves,
     plot_features,
+    plot_segmentations,
     save,
 )
 
@@ -116,18 +116,37 @@ def test_t_sne_keeps_groups_together() -> None:
 
 
 def test_correlation() -> None:
-    near = np.array([[0.0, 0.1, 0.2], [0.1, 0.0, 0.3], [0.2, 0.3, 0.0]])
-    assert mean_difference(near) == pytest.approx(0.2)
+    near = torch.tensor([[0.0, 0.1, 0.2], [0.1, 0.0, 0.3], [0.2, 0.3, 0.0]])
+    near = near.double()
     figure = plot_correlation({'a': near, 'b': 2 * near}, 'teacher', list('xyz'))
     left, right, bar = figure.axes
     assert titles(figure)[:2] == ['a\nmean 0.2000', 'b\nmean 0.4000']
     for axis, values in ((left, near), (right, 2 * near)):
         (image,) = axis.images
         np.testing.assert_array_equal(image.get_array(), values)
-        assert image.get_clim() == (0, 0.6)
+        assert image.get_clim() == (0, pytest.approx(0.6))
         assert [text.get_text() for text in axis.get_xticklabels()] == list('xyz')
     assert bar.get_xlabel() == '|correlation of two logits, student - teacher|'
     plot_correlation({'a': 0 * near}, 'teacher', list('xyz')).canvas.draw()
+
+
+def test_segmentations_of_different_sizes() -> None:
+    sizes = [(8, 16), (24, 12), (10, 10)]
+    images = [np.full((*size, 3), 200, np.uint8) for size in sizes]
+    maps = [np.full(size, index, np.int64) for index, size in enumerate(sizes)]
+    void = [np.full(size, 255) for size in sizes]
+    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (9, 9, 9)]
+    figure = plot_segmentations(
+        images, {'truth': maps, 'student': void}, list('abcd'), colours
+    )
+    figure.canvas.draw()
+    assert legend(figure) == ['a', 'b', 'c']
+    assert titles(figure)[:3] == ['image', 'truth', 'student']
+    for row, size in enumerate(sizes):
+        shown = [axis.images[0].get_array() for axis in figure.axes[3 * row :][:3]]
+        assert [each.shape for each in shown] == [(*size, 3)] * 3
+        np.testing.assert_array_equal(shown[1][0, 0], colours[row])
+        assert not shown[2].any()
 
 
 def test_comparison() -> None:

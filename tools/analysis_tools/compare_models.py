@@ -12,16 +12,21 @@ from rich.console import Console
 from rich.table import Column, Table
 from torch import Tensor
 
-from mmkd_logit.engine.model_arguments import add_model_arguments, predict_models
-from mmkd_logit.engine.predictions import Predictions
+from mmkd_logit.apis import (
+    add_model_argument,
+    add_samples_argument,
+    predict_models,
+)
 from mmkd_logit.functional import calibration_bins, kd_loss, kendall_tau
+from mmkd_logit.models.distillers.predictions import Predictions
 from mmkd_logit.visualization import picture_path, plot_comparison, save
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('out', type=picture_path, help='the picture, as comparison.png')
-    add_model_arguments(parser, samples=5000)
+    add_model_argument(parser)
+    add_samples_argument(parser, 5000)
     return parser.parse_args()
 
 

@@ -7,20 +7,20 @@ The correlation of two classes is that of their logits over the images. The firs
 import argparse
 from itertools import combinations
 
-from mmkd_logit.engine.model_arguments import add_model_arguments, predict_models
-from mmkd_logit.functional import class_correlation
-from mmkd_logit.visualization import (
-    mean_difference,
-    picture_path,
-    plot_correlation,
-    save,
+from mmkd_logit.apis import (
+    add_model_argument,
+    add_samples_argument,
+    predict_models,
 )
+from mmkd_logit.functional import class_correlation, mean_off_diagonal
+from mmkd_logit.visualization import picture_path, plot_correlation, save
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('out', type=picture_path, help='the picture, as classes.png')
-    add_model_arguments(parser, samples=5000)
+    add_model_argument(parser)
+    add_samples_argument(parser, 5000)
     return parser.parse_args()
 
 
@@ -30,19 +30,21 @@ def main() -> None:
     (teacher, of_teacher), *students = (
         (label, class_correlation(found.logits)) for label, found in predictions.items()
     )
-    differences = {label: (each - of_teacher).abs().numpy() for label, each in students}
+    differences = {label: (each - of_teacher).abs() for label, each in students}
     rows = [
         {
             'label': label,
             'class': classes[i],
             'other class': classes[j],
-            'difference': values[i, j],
+            'difference': values[i, j].item(),
         }
         for label, values in differences.items()
         for i, j in combinations(range(len(classes)), 2)
     ]
     for label, values in differences.items():
-        print(f'{label}: mean difference from {teacher} {mean_difference(values):.4f}')
+        print(
+            f'{label}: mean difference from {teacher} {mean_off_diagonal(values):.4f}'
+        )
     save(plot_correlation(differences, teacher, classes), args.out, rows)
 
 

@@ -6,14 +6,19 @@ which classes stay together, and which images lie among those of another class.
 
 import argparse
 
-from mmkd_logit.engine.model_arguments import add_model_arguments, predict_models
+from mmkd_logit.apis import (
+    add_model_argument,
+    add_samples_argument,
+    predict_models,
+)
 from mmkd_logit.visualization import embed, picture_path, plot_features, save
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('out', type=picture_path, help='the picture, as features.png')
-    add_model_arguments(parser, samples=500)
+    add_model_argument(parser)
+    add_samples_argument(parser, 500)
     parser.add_argument(
         '--classes',
         nargs='+',

@@ -6,20 +6,29 @@ of each image.
 """
 
 import argparse
+from functools import partial
 
-from mmkd_logit.engine.model_arguments import add_model_arguments, predict_models
-from mmkd_logit.visualization import (
-    gradient_shares,
-    picture_path,
-    plot_ranking,
-    save,
+import torch
+
+from mmkd_logit.apis import (
+    add_model_argument,
+    add_samples_argument,
+    predict_models,
 )
+from mmkd_logit.functional import (
+    gradient_shares,
+    kd_loss,
+    kendall_tau,
+    kendall_tau_loss,
+)
+from mmkd_logit.visualization import picture_path, plot_ranking, save
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('out', type=picture_path, help='the picture, as ranking.png')
-    add_model_arguments(parser, samples=1000)
+    add_model_argument(parser)
+    add_samples_argument(parser, 1000)
     parser.add_argument(
         '--tau', type=float, default=4.0, help='temperature of KD; 4 if not set'
     )
@@ -32,15 +41,37 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     predictions, _ = predict_models(args.model, args.samples, least=2)
-    teacher, *students = (found.logits for found in predictions.values())
-    named = dict(zip(list(predictions)[1:], students))
-    shares = gradient_shares(named, teacher, args.tau, args.k)
+    (_, teacher), *students = (
+        (label, found.logits) for label, found in predictions.items()
+    )
+    losses = {
+        f'KD, tau={args.tau:g}': partial(kd_loss, tau=args.tau),
+        f"Kendall's tau, k={args.k:g}": partial(kendall_tau_loss, k=args.k),
+    }
+    shares = {
+        f'{name}: {label}': gradient_shares(loss, student, teacher)
+        for name, loss in losses.items()
+        for label, student in students
+    }
+    idle = [name for name, share in shares.items() if not share.any()]
+    if idle:
+        raise SystemExit(
+            f'{idle[0]} gets no gradient at all, so there is nothing to share. Lower '
+            '--k, take more samples, or another student.'
+        )
+    divergence = {
+        label: torch.stack(
+            [kd_loss(s, t, tau=1.0) for s, t in zip(student.split(1), teacher.split(1))]
+        )
+        for label, student in students
+    }
+    tau = {label: kendall_tau(student, teacher) for label, student in students}
     rows = [
         {'gradient': label, 'rank': rank, 'share': share}
         for label, each in shares.items()
         for rank, share in enumerate(each.tolist(), 1)
     ]
-    save(plot_ranking(shares, named, teacher), args.out, rows)
+    save(plot_ranking(shares, divergence, tau), args.out, rows)
 
 
 if __name__ == '__main__':

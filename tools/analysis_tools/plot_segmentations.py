@@ -1,39 +1,31 @@
-"""Picture of what segmentors say: image, truth, and the prediction of each model.
+"""Picture of segmentations: image, truth, and the prediction of each model.
 
 Each model is a config with a checkpoint: a plain segmentor, or a distiller.
 """
 
 import argparse
 import copy
-from pathlib import Path
 
 import torch
-from mmengine.config import Config
-from mmengine.registry import DATASETS, init_default_scope
-from mmengine.runner import load_checkpoint
+from mmengine.model import BaseModel
+from mmengine.registry import DATASETS
 
-from mmkd_logit.registry import MODELS
-from mmkd_logit.visualization import plot_segmentations
+from mmkd_logit.apis import add_model_argument, check_data, load_model
+from mmkd_logit.tasks import SegmentationTask, task_of
+from mmkd_logit.visualization import picture_path, plot_segmentations
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('out', type=Path, help='file of the picture, as out.png')
-    parser.add_argument(
-        '--model',
-        nargs=3,
-        action='append',
-        required=True,
-        metavar=('TITLE', 'CONFIG', 'CHECKPOINT'),
-        help='can be given several times; the first config names the data set',
-    )
+    parser.add_argument('out', type=picture_path, help='the picture, such as out.png')
+    add_model_argument(parser)
     parser.add_argument(
         '--images',
         nargs='+',
         type=int,
         default=[0, 1, 2],
         metavar='INDEX',
-        help='which images of the test set; 0 1 2 if not set',
+        help='which images of the test set of the first config; 0 1 2 if not set',
     )
     return parser.parse_args()
 
@@ -41,23 +33,34 @@ def parse_args() -> argparse.Namespace:
 @torch.no_grad()
 def main() -> None:
     args = parse_args()
-    configs = [Config.fromfile(path) for _, path, _ in args.model]
-    init_default_scope(configs[0].default_scope)
-    dataset = DATASETS.build(configs[0].test_dataloader.dataset)
+    models: dict[str, BaseModel] = {}
+    for label, config, checkpoint in args.model:
+        cfg, model = load_model(config, checkpoint, label)
+        if task_of(getattr(model, 'student', model)) is not SegmentationTask:
+            raise SystemExit(
+                f'{label} is a {type(model).__name__}, but must be a segmentor.'
+            )
+        if not models:
+            check_data(cfg, ('test_dataloader',))
+            dataset = DATASETS.build(cfg.test_dataloader.dataset)
+        models[label] = model
+    outside = [index for index in args.images if not 0 <= index < len(dataset)]
+    if outside:
+        raise SystemExit(
+            f'--images {outside}: the test set has the images 0 to {len(dataset) - 1}.'
+        )
     samples = [dataset[index] for index in args.images]
     # Images are BGR, as mmcv reads them.
     images = [sample['inputs'].flip(0).permute(1, 2, 0).numpy() for sample in samples]
-    truth = [sample['data_samples'].gt_sem_seg.data[0].numpy() for sample in samples]
-    label_maps = {'truth': truth}
-    for cfg, (title, _, checkpoint) in zip(configs, args.model):
-        model = MODELS.build(cfg.model)
-        load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
-        model.eval()
-        label_maps[title] = []
+    label_maps = {
+        'truth': [each['data_samples'].gt_sem_seg.data[0].numpy() for each in samples]
+    }
+    for label, model in models.items():
+        label_maps[label] = []
         for sample in copy.deepcopy(samples):
             batch = {key: [value] for key, value in sample.items()}
             (prediction,) = model.test_step(batch)
-            label_maps[title].append(prediction.pred_sem_seg.data[0].numpy())
+            label_maps[label].append(prediction.pred_sem_seg.data[0].cpu().numpy())
     meta = dataset.metainfo
     figure = plot_segmentations(images, label_maps, meta['classes'], meta['palette'])
     figure.savefig(args.out, dpi=120)

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from mmkd_logit.models import BinaryKLLoss, BinaryKLNormLoss, KDLoss, LogitLoss
 from mmkd_logit.structures import LogitRows
+from mmkd_logit.tasks.pixel_rows import PixelRows
 
 IMAGES, CLASSES, STRIDE = 2, 19, 8
 SIZE, QUICK_SIZE = (512, 1024), (64, 128)
@@ -27,11 +28,12 @@ def compute(
     loss: LogitLoss, student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor
 ) -> None:
     """Rows, loss and gradient."""
-    rows = LogitRows.from_maps(
-        *(student, teacher, None, [], labels),
-        ignore_index=255,
-        align_corners=False,
-        at='label',
+    height, width = labels.shape[-2:]
+    pixels = PixelRows(labels, (height, width), ignore_index=255, align_corners=False)
+    rows = LogitRows(
+        student=pixels.take(student),
+        teacher=pixels.take(teacher),
+        labels=pixels.labels,
     )
     loss(rows).backward()
 

@@ -1,26 +1,56 @@
-"""Take the plain student out of a distiller's checkpoint.
+"""Export the plain student from a distiller's checkpoint.
 
-The result loads into the plain model of mmpretrain or mmseg, without this package. If
-the run averaged its weights (EMAHook), these are the averaged ones.
+The weights load into the plain model of mmpretrain or mmseg, without this package. A
+config of the plain model is written beside them, with the suffix .py. If the run
+averaged its weights (EMAHook), these are the averaged ones.
 """
 
 import argparse
+from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.runner import save_checkpoint
 
-from mmkd_logit.models.distillers import student_checkpoint
-from mmkd_logit.models.teachers import read_checkpoint, weights_of
+from mmkd_logit.checkpoint import read_checkpoint, weights_of
+from mmkd_logit.models.distillers.student_checkpoint import student_checkpoint
+from mmkd_logit.models.distillers.student_config import parse_config, student_config
+
+
+def weights_path(text: str) -> Path:
+    """The file for the weights; its config takes the suffix .py."""
+    path = Path(text)
+    if path.suffix == '.py':
+        raise argparse.ArgumentTypeError(f'{text!r} is for weights: use .pth.')
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f'the folder {path.parent} does not exist.')
+    return path
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('checkpoint', help="the distiller's checkpoint")
-    parser.add_argument('out', help='file for the student')
+    parser.add_argument('out', type=weights_path, help='file for the student')
+    parser.add_argument(
+        '--config',
+        help="the distiller's config; that in the checkpoint if not set",
+    )
     args = parser.parse_args()
     checkpoint = read_checkpoint(args.checkpoint)
-    student = student_checkpoint(weights_of(checkpoint), checkpoint.get('meta', {}))
-    save_checkpoint(student, args.out)
+    meta = checkpoint.get('meta') or {}
+    weights = weights_of(checkpoint, args.checkpoint)
+    student = student_checkpoint(weights, meta)
+    config = None
+    if args.config is not None:
+        config = student_config(Config.fromfile(args.config))
+    elif isinstance(meta.get('cfg'), str):
+        config = student_config(parse_config(meta['cfg']))
+    save_checkpoint(student, str(args.out))
     print(f'{len(student["state_dict"])} tensors of the student are in {args.out}.')
+    if config is None:
+        print('The checkpoint holds no config. Give --config to export that too.')
+    else:
+        args.out.with_suffix('.py').write_text(config, encoding='utf-8')
+        print(f'The config of the student is in {args.out.with_suffix(".py")}.')
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-# DHKD for a teacher and a student of different families.
+# DHKD for a teacher and a student of different families; images or pixels.
 method = dict(
     aux_head=dict(type='MLPLogitHead'),
     losses=dict(

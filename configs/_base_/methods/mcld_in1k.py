@@ -1,2 +1,2 @@
 # MCLD with the settings of the paper for ResNet-34 to ResNet-18: with cross entropy.
-method = dict(losses=dict(mcld=dict(type='MCLDLoss', tau=0.2, queue_size=65536)))
+method = dict(losses=dict(mcld=dict(type='MCLDLoss', tau=0.2)))

@@ -1,8 +1,13 @@
 # The teacher is trained here first: tools/train.py configs/baseline/res20_digits.py
 _base_ = '../../baseline/res8_digits.py'
-teacher = dict(
-    config='{{ fileDirname }}/../../baseline/res20_digits.py',
-    checkpoint='work_dirs/baseline/res20_digits/epoch_30.pth',
+model = dict(
+    _delete_=True,
+    type='mmkd_logit.LogitDistiller',
+    student=_base_.model,
+    teacher=dict(
+        config='{{ fileDirname }}/../../baseline/res20_digits.py',
+        checkpoint='work_dirs/baseline/res20_digits/epoch_30.pth',
+    ),
 )
 default_hooks = dict(
     teacher_check=dict(

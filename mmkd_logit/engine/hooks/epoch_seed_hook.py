@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import random
-
-import numpy as np
-import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmkd_logit.registry import HOOKS
+from mmkd_logit.rng import seed_all
 
 
 @HOOKS.register_module()
@@ -25,8 +22,4 @@ class EpochSeedHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Seed this epoch."""
-        words = (runner.seed, runner.epoch, get_rank())
-        seed = int(np.random.SeedSequence(words).generate_state(1)[0])
-        random.seed(seed)
-        np.random.seed(seed)
-        torch.manual_seed(seed)
+        seed_all(runner.seed, runner.epoch, get_rank())

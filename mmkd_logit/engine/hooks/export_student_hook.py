@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
 import mmengine
 from mmengine.dist import master_only
 from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner, save_checkpoint
 
-from mmkd_logit.engine.distiller_of import distiller_of
-from mmkd_logit.models.distillers import student_checkpoint
+from mmkd_logit.models.distillers import distiller_in
+from mmkd_logit.models.distillers.student_checkpoint import student_checkpoint
+from mmkd_logit.models.distillers.student_config import student_config
 from mmkd_logit.registry import HOOKS
 
 
@@ -21,8 +23,9 @@ class ExportStudentHook(Hook):
 
     ``student_last.pth`` is written when training ends, ``student_best.pth`` whenever
     the ``CheckpointHook`` saves a best checkpoint (``save_best``); for several metrics
-    it is ``student_best_<metric>.pth``. Both go to the work dir. They hold the
-    averaged weights if there is an ``EMAHook``, and load into the plain model.
+    it is ``student_best_<metric>.pth``. Both go to the work dir, with ``student.py``,
+    the config of the plain model into which they load. They hold the averaged weights
+    if there is an ``EMAHook``.
     """
 
     # After CheckpointHook has decided, and EMAHook has put the weights back.
@@ -33,8 +36,15 @@ class ExportStudentHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Check the model, and remember the best checkpoints of a resumed run."""
-        distiller_of(runner, type(self).__name__)
+        distiller_in(runner.model, type(self).__name__)
         self._best = _best_checkpoints(runner)
+        self._write_config(runner)
+
+    @master_only
+    def _write_config(self, runner: Runner) -> None:
+        if 'model' in runner.cfg:  # a Runner can be built without
+            path = Path(runner.work_dir) / 'student.py'
+            path.write_text(student_config(runner.cfg), encoding='utf-8')
 
     def after_val_epoch(
         self, runner: Runner, metrics: dict[str, float] | None = None
@@ -55,7 +65,7 @@ class ExportStudentHook(Hook):
 
     @master_only
     def _export(self, runner: Runner, name: str) -> None:
-        model = distiller_of(runner, type(self).__name__)
+        model = distiller_in(runner.model, type(self).__name__)
         for hook in runner.hooks:
             if isinstance(hook, EMAHook):
                 model = hook.ema_model.module

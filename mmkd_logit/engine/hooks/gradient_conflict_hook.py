@@ -12,10 +12,10 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from mmkd_logit.engine.distiller_of import distiller_of
-from mmkd_logit.engine.mean_over_ranks import mean_over_ranks
+from mmkd_logit.dist import mean_over_ranks
 from mmkd_logit.functional import gradient_cosine
 from mmkd_logit.models import LogitDistiller
+from mmkd_logit.models.distillers import distiller_in
 from mmkd_logit.registry import HOOKS
 
 
@@ -63,14 +63,14 @@ class GradientConflictHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Check the model, and find its parts."""
-        self._parts = parts_of(distiller_of(runner, type(self).__name__))
+        self._parts = parts_of(distiller_in(runner.model, type(self).__name__))
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None
     ) -> None:
         """Listen to the forward pass if this iteration is to be measured."""
         if self.every_n_train_iters(runner, self.interval):
-            distiller = distiller_of(runner, type(self).__name__)
+            distiller = distiller_in(runner.model, type(self).__name__)
             measure = partial(self._measure, runner)
             self._handle = distiller.register_forward_hook(measure)
 

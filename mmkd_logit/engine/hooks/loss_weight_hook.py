@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 
-from mmkd_logit.engine.distiller_of import distiller_of
+from mmkd_logit.models.distillers import distiller_in
 from mmkd_logit.registry import HOOKS
 
 
@@ -18,7 +19,8 @@ class LossWeightHook(Hook):
     A loss has the weight 0 before ``begin`` and from ``end`` on. In between its
     ``loss_weight`` is multiplied by ``(t - begin + 1) / warmup`` for the first
     ``warmup`` steps, then by 1. Steps are counted from 0, as in mmengine's parameter
-    schedulers. While all weights are 0 the teacher is not run.
+    schedulers. While all weights are 0 the teacher is not run. The factors of several
+    hooks on one loss multiply, such as those of a warm-up and an ``end``.
 
     Args:
         names (Sequence[str], optional): The losses, by their names in the distiller.
@@ -61,7 +63,7 @@ class LossWeightHook(Hook):
         self.by_epoch = by_epoch
 
     def factor(self, step: int) -> float:
-        """What the weights are multiplied by.
+        """Factor of the weights at a step.
 
         Args:
             step (int): Epoch or iteration, counted from 0.
@@ -77,7 +79,7 @@ class LossWeightHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Check the names, and set the weights of the first or resumed step."""
-        losses = dict(distiller_of(runner, type(self).__name__).named_losses())
+        losses = dict(distiller_in(runner.model, type(self).__name__).named_losses())
         unknown = [name for name in self.names or () if name not in losses]
         if unknown:
             raise ValueError(
@@ -90,26 +92,30 @@ class LossWeightHook(Hook):
                 'iterations. Set by_epoch=False, and begin, end and warmup in '
                 'iterations.'
             )
-        self._losses = [losses[name] for name in self.names or losses]
-        self._set(runner, runner.epoch if self.by_epoch else runner.iter)
+        self._schedule(runner)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Set the weights of this epoch."""
         if self.by_epoch:
-            self._set(runner, runner.epoch)
+            self._schedule(runner)
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None
     ) -> None:
         """Set the weights of this iteration."""
         if not self.by_epoch:
-            self._set(runner, runner.iter)
+            self._schedule(runner)
 
-    def _set(self, runner: Runner, step: int) -> None:
-        factor = self.factor(step)
-        for loss in self._losses:
-            loss.schedule = factor
-        if factor == 0:
+    def _schedule(self, runner: Runner) -> None:
+        distiller = distiller_in(runner.model, type(self).__name__)
+        hooks = [hook for hook in runner.hooks if isinstance(hook, LossWeightHook)]
+        for name, loss in distiller.named_losses():
+            loss.schedule = math.prod(
+                hook.factor(runner.epoch if hook.by_epoch else runner.iter)
+                for hook in hooks
+                if hook.names is None or name in hook.names
+            )
+        if not distiller.distils:
             # While the teacher rests the log would repeat the last value for ever.
             for name in ('teacher_agreement', 'kendall_tau'):
                 runner.message_hub.log_scalars.pop(f'train/{name}', None)

@@ -12,15 +12,15 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
-from mmkd_logit.engine.predictions import (
+from mmkd_logit.functional import neural_collapse
+from mmkd_logit.models.distillers.predictions import (
     find_classifier,
     predict,
     sample_indices,
     sample_loader,
 )
-from mmkd_logit.functional import neural_collapse
-from mmkd_logit.models.teachers import side_rng
 from mmkd_logit.registry import HOOKS
+from mmkd_logit.rng import side_rng
 
 
 @HOOKS.register_module()

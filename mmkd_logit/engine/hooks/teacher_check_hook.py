@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from mmengine.hooks import Hook
+from mmengine.model import BaseModel
 from mmengine.runner import Runner
+from torch import Tensor
 
-from mmkd_logit.engine.distiller_of import distiller_of
-from mmkd_logit.models.teachers import side_rng
+from mmkd_logit.models import LogitDistiller
+from mmkd_logit.models.distillers import distiller_in
 from mmkd_logit.registry import HOOKS
+from mmkd_logit.rng import side_rng
 
 
 @HOOKS.register_module()
 class TeacherCheckHook(Hook):
-    """Compares the teacher's classes with the data set's, and evaluates it once.
+    """Compares the teacher's classes with the dataset's, and evaluates it once.
 
     A teacher that is wrong (other weights, other normalization, other order of the
     classes) still gives logits, and distillation quietly fails. This makes it loud.
@@ -22,7 +27,7 @@ class TeacherCheckHook(Hook):
     ``teacher/<metric>`` before training. A resumed run does not repeat it.
 
     Args:
-        metric (str, optional): The metric that is compared, as 'accuracy/top1'.
+        metric (str, optional): The metric that is compared, such as 'accuracy/top1'.
             Defaults to None: it is only logged.
         minimum (float, optional): Smallest value of ``metric`` to go on with.
             Defaults to None.
@@ -81,7 +86,7 @@ class TeacherCheckHook(Hook):
                 f'{list(metrics)}.'
             )
         if not metrics[self.metric] >= self.minimum:
-            teacher = distiller_of(runner, type(self).__name__).teacher
+            teacher = distiller_in(runner.model, type(self).__name__).teacher
             raise ValueError(
                 f'{teacher.name} with the weights {teacher.checkpoint} reaches '
                 f'{self.metric}={metrics[self.metric]:.2f} on the validation set, '
@@ -91,7 +96,7 @@ class TeacherCheckHook(Hook):
             )
 
     def _check_classes(self, runner: Runner) -> None:
-        teacher = distiller_of(runner, type(self).__name__).teacher
+        teacher = distiller_in(runner.model, type(self).__name__).teacher
         theirs = teacher.classes
         meta = getattr(runner.train_dataloader.dataset, 'metainfo', {})
         ours = meta.get('classes')
@@ -116,12 +121,23 @@ class TeacherCheckHook(Hook):
 
     @torch.no_grad()
     def _evaluate(self, runner: Runner) -> dict[str, float]:
-        model = distiller_of(runner, type(self).__name__)
+        model = distiller_in(runner.model, type(self).__name__)
         evaluator = runner.val_loop.evaluator
         loader = runner.val_loop.dataloader
         runner.logger.info(f'Evaluating {model.teacher.name} before training.')
         for batch in loader:
             data = model.data_preprocessor(batch, False)
-            samples = model.teacher.predict(data['inputs'], data['data_samples'])
+            samples = self._predict(model, data['inputs'], data['data_samples'])
             evaluator.process(data_samples=samples, data_batch=batch)
         return evaluator.evaluate(len(loader.dataset))
+
+    def _predict(
+        self, model: LogitDistiller, inputs: Tensor, data_samples: list
+    ) -> list[Any]:
+        """Predictions of the teacher; from its logits if it is of another library."""
+        if isinstance(model.teacher.module, BaseModel):
+            samples = model.teacher.predict(inputs, data_samples)
+            if isinstance(samples, list):
+                return samples
+        logits = model.teacher(inputs)
+        return model.task.predictions(model.student, logits, inputs, data_samples)

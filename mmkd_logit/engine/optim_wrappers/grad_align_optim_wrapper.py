@@ -7,15 +7,15 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from mmkd_logit.engine.mean_over_ranks import mean_over_ranks
+from mmkd_logit.dist import mean_over_ranks
 from mmkd_logit.functional import align_gradients
 from mmkd_logit.models import LogitDistiller
+from mmkd_logit.models.distillers import distiller_in
 from mmkd_logit.registry import OPTIM_WRAPPERS
 
 _SCOPES = ('all', 'shared')
@@ -170,21 +170,18 @@ class GradAlignOptimWrapper(OptimWrapper):
         return loss
 
     def _distiller_in(self, model: nn.Module) -> LogitDistiller:
-        wrapped = is_model_wrapper(model)
-        module = model.module if wrapped else model
-        if not isinstance(module, LogitDistiller):
-            raise TypeError(
-                f'{type(self).__name__} aligns the two losses of a LogitDistiller, but '
-                f'the model is a {type(module).__name__}. Set '
-                "optim_wrapper.type='OptimWrapper' in this config."
-            )
-        if wrapped and not isinstance(model, DistributedDataParallel):
+        distiller = distiller_in(
+            model,
+            type(self).__name__,
+            "Set optim_wrapper.type='OptimWrapper' in this config.",
+        )
+        if model is not distiller and not isinstance(model, DistributedDataParallel):
             raise TypeError(
                 f'{type(self).__name__} needs every parameter whole in each process, '
                 f'but the model is wrapped in {type(model).__name__}. Set '
                 "model_wrapper_cfg=dict(type='MMDistributedDataParallel')."
             )
-        return module
+        return distiller
 
 
 @OPTIM_WRAPPERS.register_module()

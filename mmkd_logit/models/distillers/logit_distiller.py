@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import torch
-from mmengine.logging import MessageHub
+from mmengine.dist import get_world_size
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from mmkd_logit.functional import kendall_tau
-from mmkd_logit.models.distillers.logit_tap import (
-    LogitTap,
-    find_logit_layer,
-    layer_channels,
+from mmkd_logit.functional._checks import check_finite
+from mmkd_logit.models.distillers.logit_tap import LogitTap
+from mmkd_logit.models.distillers.step_monitor import (
+    StepMonitor,
+    forget_stale_losses,
+    images_per_epoch,
 )
-from mmkd_logit.models.losses import LogitLoss
-from mmkd_logit.models.teachers import Teacher, side_rng
+from mmkd_logit.models.losses import LogitLoss, touch
+from mmkd_logit.models.settings import build_part, check_keys, is_distiller
+from mmkd_logit.models.teachers import Teacher
 from mmkd_logit.registry import MODELS
-from mmkd_logit.structures import LogitRows, stack_labels
+from mmkd_logit.rng import side_rng
+from mmkd_logit.structures import LogitRows
+from mmkd_logit.tasks import find_logit_layer, layer_channels, task_of
 
 
 @MODELS.register_module()
@@ -45,14 +49,14 @@ class LogitDistiller(BaseModel):
         task_loss_weight (float): Factor of the student's own losses. At 0 they are
             logged, with ``task`` in place of ``loss``, but not trained on. Defaults
             to 1.0.
-        logit_layer (str, optional): Name of the student's last layer, as
+        logit_layer (str, optional): Name of the student's last layer, such as
             ``'head.fc'``. Defaults to None: it is found in the usual heads.
-        at (str): Where a segmentor's pixels become rows: 'student', at the resolution
-            of the student's logits, or 'label', at that of the label map. Defaults to
-            'student'.
-        kendall_tau_rows (int): Of how many rows a step at most, drawn at random, to
-            log Kendall's tau of student and teacher, as ``kendall_tau``. Defaults to
-            0: it is not logged.
+        resolution (str): Where a segmentor's pixels become rows: 'student', at the
+            resolution of the student's logits, or 'label', at that of the label map.
+            Defaults to 'student'.
+        kendall_tau_rows (int): Largest number of rows a step, drawn at random, of which
+            Kendall's tau of student and teacher is logged, as ``kendall_tau``.
+            Defaults to 0: it is not logged.
         data_preprocessor (dict, optional): Config of the student's data
             preprocessor, if it is not in ``student``. The Runner fills it in.
             Defaults to None.
@@ -61,9 +65,12 @@ class LogitDistiller(BaseModel):
     Raises:
         TypeError: If a config has a key that its class does not take.
         ValueError: If the parts do not fit together: no losses, a loss on
-            ``head='aux'`` without ``aux_head`` or the reverse, a last layer that can
-            not be found, a loss that needs labels with mixup or CutMix.
+            ``head='aux'`` without ``aux_head`` or the reverse, a last layer that cannot
+            be found, a loss that needs labels with mixup or CutMix.
     """
+
+    renamed: ClassVar[Mapping[str, str]] = {'at': 'Write resolution instead.'}
+    """Keys that older releases took, each with a sentence on what to write instead."""
 
     def __init__(
         self,
@@ -73,11 +80,20 @@ class LogitDistiller(BaseModel):
         aux_head: dict | None = None,
         task_loss_weight: float = 1.0,
         logit_layer: str | None = None,
-        at: str = 'student',
+        resolution: str = 'student',
         kendall_tau_rows: int = 0,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
+        **unknown: Any,
     ) -> None:
+        if unknown:
+            check_keys(type(self), unknown, 'LogitDistiller')
+        if is_distiller(student):
+            raise ValueError(
+                'The student is the config of a LogitDistiller itself, but must be an '
+                'ordinary model. The pairs in configs/_base_/pairs build the '
+                'distiller: a config that inherits one says model = _base_.method.'
+            )
         student = copy.deepcopy(dict(student))
         if data_preprocessor is not None:
             student.setdefault('data_preprocessor', data_preprocessor)
@@ -85,20 +101,21 @@ class LogitDistiller(BaseModel):
         super().__init__(student_model.data_preprocessor, init_cfg)
         self.student = student_model
         self.logit_layer = find_logit_layer(student_model, logit_layer)
+        self.task = task_of(student_model)(student_model, resolution)
+        check_keys(Teacher, teacher, 'teacher')
+        self.teacher = Teacher(**teacher)
         self._owns_teacher = True
-        self.teacher = _check_keys(Teacher, teacher, 'teacher')(**teacher)
         in_channels, num_classes = layer_channels(self._last_layer())
         known = {'in_channels': in_channels, 'num_classes': num_classes}
-        self.losses = nn.ModuleDict(
-            {name: _build(cfg, f'losses.{name}', known) for name, cfg in losses.items()}
-        )
+        self.losses = _build_losses(losses, known)
         self.aux_head: nn.Module | None = None
         if aux_head is not None:
             with side_rng():
-                self.aux_head = _build(aux_head, 'aux_head', known)
+                self.aux_head = build_part(aux_head, 'aux_head', known)
         self.task_loss_weight = task_loss_weight
-        self.at = at
         self.kendall_tau_rows = kendall_tau_rows
+        self._monitor = StepMonitor(self.teacher.name)
+        self._begun = False
         self._check_parts()
 
     def _last_layer(self) -> nn.Module:
@@ -106,13 +123,6 @@ class LogitDistiller(BaseModel):
 
     def _check_parts(self) -> None:
         heads = {name: loss.head for name, loss in self.named_losses()}
-        if not heads:
-            raise ValueError('losses must name at least one loss, but is empty.')
-        if 'task' in heads:
-            raise ValueError(
-                "A loss may not be named 'task': in the log loss_task is the student's "
-                'own loss. Give it another name.'
-            )
         on_aux = [name for name, head in heads.items() if head == 'aux']
         if on_aux and self.aux_head is None:
             raise ValueError(
@@ -124,18 +134,27 @@ class LogitDistiller(BaseModel):
                 f'There is an aux_head, but none of the losses {list(heads)} has '
                 "head='aux': it would learn nothing. Set head='aux' or drop aux_head."
             )
-        if self.at not in ('student', 'label'):
-            raise ValueError(f"at must be 'student' or 'label', but got {self.at!r}.")
+        takes = getattr(self.aux_head, 'feature_ndim', None)
+        if takes is not None and self.task.feature_ndim not in takes:
+            maps = self.task.feature_ndim == 4
+            raise ValueError(
+                f'aux_head is a {type(self.aux_head).__name__}, which takes '
+                f'{"vectors" if maps else "maps"}, but the last layer of the '
+                f'{type(self.student).__name__} gets {"maps" if maps else "vectors"}. '
+                f'Take {"ConvLogitHead" if maps else "LinearLogitHead"}, or '
+                'MLPLogitHead.'
+            )
         if self.kendall_tau_rows < 0:
             raise ValueError(
                 f'kendall_tau_rows must be 0 or more, but got {self.kendall_tau_rows}.'
             )
-        weight = self.task_loss_weight
-        if not (math.isfinite(weight) and weight >= 0):
+        check_finite('task_loss_weight', self.task_loss_weight)
+        if self.task_loss_weight < 0:
             raise ValueError(
-                f'task_loss_weight must be finite and not negative, but got {weight}.'
+                f'task_loss_weight must not be negative, but got '
+                f'{self.task_loss_weight}.'
             )
-        if weight == 0 and len(on_aux) == len(heads):
+        if self.task_loss_weight == 0 and len(on_aux) == len(heads):
             raise ValueError(
                 "task_loss_weight=0 and no loss with head='main': the student's own "
                 'classifier would learn nothing.'
@@ -192,17 +211,9 @@ class LogitDistiller(BaseModel):
         """
         super().init_weights()
         self.teacher.load(self.student)
-        try:
-            layer = find_logit_layer(self.teacher.module)
-        except ValueError:  # an unusual head: its logits are checked in the first step
-            return
+        assert self.teacher.module is not None
         classes = layer_channels(self._last_layer())[1]
-        teacher_classes = layer_channels(self.teacher.module.get_submodule(layer))[1]
-        if classes != teacher_classes:
-            raise ValueError(
-                f'{self.teacher.name} predicts {teacher_classes} classes, but the '
-                f'student {classes}. Both must be trained on the same classes.'
-            )
+        self.task.meet_teacher(self.teacher.name, self.teacher.module, classes)
 
     def forward(
         self,
@@ -242,77 +253,43 @@ class LogitDistiller(BaseModel):
             RuntimeError: If the teacher's logits are not finite, or the student's
                 last layer does not run exactly once.
         """
-        labels = self._label_maps(inputs, data_samples)
-        distils = self.distils
-        if distils:
-            teacher = self.teacher(inputs)
-            check = _FiniteCheck(teacher)
+        labels = self.task.read_labels(inputs, data_samples)
+        teacher = self._ask_teacher(inputs)
         with LogitTap(self._last_layer(), self.logit_layer) as tap:
             task = self.student.loss(inputs, data_samples)
         losses = self._weighted_task(task)
-        taken = [name for name in self.losses if f'loss_{name}' in losses]
-        if taken:
-            raise ValueError(
-                f'The student has losses of its own that are named like {taken}. Give '
-                'the distillation losses other names.'
-            )
-        if not distils:
-            zero = _touch(self)
-            return losses | {f'loss_{name}': zero for name in self.losses}
+        self._begin(len(data_samples), losses)
+        if teacher is None:
+            resting = touch(self)
+            return losses | {f'loss_{name}': resting for name in self.losses}
 
         aux = self.aux_head(tap.feature) if self.aux_head is not None else None
-        rows = self._rows(tap.logits, teacher, aux, data_samples, labels)
-        for name, loss in self.named_losses():
-            losses[f'loss_{name}'] = loss(rows)
-        if self.task_loss_weight == 0:
-            losses[f'loss_{name}'] = losses[f'loss_{name}'] + _touch(self.student)
-        losses['teacher_agreement'] = _agreement(rows)
-        if not check.passed():
-            step = MessageHub.get_current_instance().runtime_info.get('iter')
-            raise RuntimeError(
-                f'{self.teacher.name} gave logits that are not finite at iteration '
-                f'{step}. The student and its losses are not the cause: look at the '
-                "teacher's checkpoint, its normalization, and its dtype."
-            )
-        if self.kendall_tau_rows > 0:
-            losses['kendall_tau'] = _mean_tau(rows, self.kendall_tau_rows)
-        return losses
-
-    @property
-    def _decode_head(self) -> Any:
-        """The head of a segmentor whose last layer is tapped; None of a classifier."""
-        head = getattr(self.student, 'decode_head', None)
-        return head[-1] if isinstance(head, nn.ModuleList) else head
-
-    def _label_maps(self, inputs: Tensor, data_samples: list[Any]) -> Tensor | None:
-        head = self._decode_head
-        if head is None:
-            return None
-        size = (inputs.shape[-2], inputs.shape[-1])
-        return stack_labels(data_samples, size, head.num_classes, head.ignore_index)
-
-    def _rows(
-        self,
-        student: Tensor,
-        teacher: Tensor,
-        aux: Tensor | None,
-        data_samples: list[Any],
-        labels: Tensor | None,
-    ) -> LogitRows:
-        if labels is None:
-            mixed = self._mixes_images()
-            return LogitRows.from_images(student, teacher, aux, data_samples, mixed)
-        head = self._decode_head
-        return LogitRows.from_maps(
-            student,
-            teacher,
-            aux,
-            data_samples,
-            labels,
-            ignore_index=head.ignore_index,
-            align_corners=head.align_corners,
-            at=self.at,
+        rows = self.task.make_rows(
+            tap.logits, teacher, aux, data_samples, labels, self._mixes_images()
         )
+        distill = {f'loss_{name}': loss(rows) for name, loss in self.named_losses()}
+        if self.task_loss_weight == 0:
+            first = next(iter(distill))
+            distill[first] = distill[first] + touch(self.student)
+        self._monitor.see_rows(rows)
+        return losses | distill | self._statistics(rows)
+
+    def _begin(self, images: int, task: Mapping[str, Any]) -> None:
+        """Prepare in the first step, when the Runner has set everything up."""
+        if self._begun:
+            return
+        self._begun = True
+        for _, loss in self.named_losses():
+            loss.begin(images_per_epoch(images * get_world_size()))
+        forget_stale_losses([*task, *(f'loss_{name}' for name in self.losses)])
+
+    def _ask_teacher(self, inputs: Tensor) -> Tensor | None:
+        """The teacher's logits; None while it rests."""
+        if not self.distils:
+            return None
+        logits = self.teacher(inputs)
+        self._monitor.see_teacher(logits)
+        return logits
 
     def _weighted_task(self, task: Mapping[str, Any]) -> dict[str, Any]:
         weight = self.task_loss_weight
@@ -325,7 +302,24 @@ class LogitDistiller(BaseModel):
             else:
                 name = 'loss_task' if key == 'loss' else key
                 losses[name] = _each(value, lambda part: part * weight)
+        taken = [name for name in self.losses if f'loss_{name}' in losses]
+        if taken:
+            raise ValueError(
+                f'The student has losses of its own that are named like {taken}. Give '
+                'the distillation losses other names.'
+            )
         return losses
+
+    def _statistics(self, rows: LogitRows) -> dict[str, Tensor]:
+        found = {'teacher_agreement': _agreement(rows)}
+        if self.kendall_tau_rows > 0:
+            found['kendall_tau'] = _mean_tau(rows, self.kendall_tau_rows)
+        return found
+
+    @property
+    def head(self) -> nn.Module:
+        """The student's head, where mmpretrain's ``SwitchRecipeHook`` looks for it."""
+        return self.student.head
 
     def get_layer_depth(self, param_name: str) -> tuple[int, int]:
         """Depth of a parameter, for layer-wise learning rates; as of the student.
@@ -371,26 +365,6 @@ class LogitDistiller(BaseModel):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
-class _FiniteCheck:
-    """Whether logits are finite, asked without waiting for the student's forward.
-
-    On a GPU only the teacher's part of the queue is waited for.
-    """
-
-    def __init__(self, logits: Tensor) -> None:
-        self._logits = logits
-        self._sum = logits.sum(dtype=torch.float32).to('cpu', non_blocking=True)
-        self._event = torch.cuda.Event() if logits.is_cuda else None
-        if self._event is not None:
-            self._event.record()
-
-    def passed(self) -> bool:
-        if self._event is not None:
-            self._event.synchronize()
-        # A sum can overflow where every logit is finite.
-        return bool(self._sum.isfinite()) or bool(self._logits.isfinite().all())
-
-
 @torch.no_grad()
 def _agreement(rows: LogitRows) -> Tensor:
     """Share of rows with the same top-1 class."""
@@ -411,42 +385,28 @@ def _mean_tau(rows: LogitRows, count: int) -> Tensor:
     return kendall_tau(student, teacher).sum() / max(1, len(student))
 
 
-def _touch(module: nn.Module) -> Tensor:
-    """A zero that reaches every parameter: DDP waits for all of them."""
-    return torch.stack([p.reshape(-1)[:0].sum() for p in module.parameters()]).sum()
-
-
 def _each(value: Any, fn: Callable[[Tensor], Tensor]) -> Any:
     """Apply to a loss, or to each of a list of losses."""
     return fn(value) if isinstance(value, Tensor) else [fn(part) for part in value]
 
 
-def _build(cfg: dict, where: str, known: dict[str, int]) -> nn.Module:
-    """Build a loss or a head of this package, or a registered one of the user's.
-
-    What the distiller knows is filled in where a class takes it.
-    """
-    if 'type' not in cfg:
-        raise ValueError(f'{where} must have a type, but got {dict(cfg)}.')
-    cfg = {'_scope_': 'mmkd_logit', **cfg}
-    kind = MODELS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
-    if kind is not None:
-        keys = {key: cfg[key] for key in cfg if key not in ('type', '_scope_')}
-        _check_keys(kind, keys, where)
-        takes = inspect.signature(kind).parameters
-        cfg = {**{key: known[key] for key in known if key in takes}, **cfg}
-    return MODELS.build(cfg)
-
-
-def _check_keys(kind: Callable, keys: Mapping | Sequence[str], where: str) -> Callable:
-    """Raise if a class does not take a key of its config."""
-    known = inspect.signature(kind).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in known.values()):
-        return kind
-    unknown = [key for key in keys if key not in known]
-    if unknown:
-        raise TypeError(
-            f'{where} has the unknown key {", ".join(map(repr, unknown))}. '
-            f'{getattr(kind, "__name__", kind)} takes {", ".join(known)}.'
+def _build_losses(losses: Mapping[str, dict], known: dict[str, int]) -> nn.ModuleDict:
+    if not isinstance(losses, Mapping) or not losses:
+        raise ValueError(
+            'losses must name at least one loss, as '
+            f"losses=dict(kd=dict(type='KDLoss')), but got {losses!r}."
         )
-    return kind
+    built = nn.ModuleDict()
+    for name, settings in losses.items():
+        if name == 'task':
+            raise ValueError(
+                "A loss may not be named 'task': in the log loss_task is the student's "
+                'own loss. Give it another name.'
+            )
+        if not name or '.' in name or hasattr(built, name):
+            raise ValueError(
+                f'A loss may not be named {name!r}, which torch uses for other things. '
+                'Give it another name.'
+            )
+        built[name] = build_part(settings, f'losses.{name}', known)
+    return built

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmkd_logit.models.heads.batch_norm import AnyBatchNorm2d
 from mmkd_logit.registry import MODELS
 
 
@@ -12,9 +15,11 @@ from mmkd_logit.registry import MODELS
 class ConvLogitHead(BaseModule):
     """A second classifier of pixels: one 1x1 convolution, or two around a ReLU.
 
-    The linear one is for pairs of one family, the nonlinear one (``hidden_channels``)
-    for pairs of different families; the counterpart of :class:`LinearLogitHead` and
-    :class:`MLPLogitHead`. The paper does not publish its head for segmentation.
+    The linear one is the counterpart of :class:`LinearLogitHead`, for pairs of one
+    family. The nonlinear one (``hidden_channels``) drops whole channels; for pairs of
+    different families :class:`MLPLogitHead` takes maps as well, and drops single
+    elements, as the authors' head does. The paper does not publish its head for
+    segmentation.
 
     Source: https://arxiv.org/abs/2411.08937
 
@@ -35,6 +40,9 @@ class ConvLogitHead(BaseModule):
         torch.Size([2, 3, 4, 5])
     """
 
+    feature_ndim: ClassVar[tuple[int, ...]] = (4,)
+    """Dimensions that a feature may have, the batch included."""
+
     def __init__(
         self,
         in_channels: int,
@@ -51,7 +59,7 @@ class ConvLogitHead(BaseModule):
             self.hidden = nn.Sequential(
                 nn.Conv2d(in_channels, hidden_channels, 1),
                 nn.Dropout2d(dropout),
-                nn.BatchNorm2d(hidden_channels),
+                AnyBatchNorm2d(hidden_channels),
                 nn.ReLU(inplace=True),
             )
             in_channels = hidden_channels

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -12,15 +14,17 @@ from mmkd_logit.registry import MODELS
 class LinearLogitHead(BaseModule):
     """Linear(D, C) on the pre-logits feature, for pairs of one family.
 
-    It is trained beside the student's own classifier and dropped afterwards.
+    It is trained beside the student's own classifier and dropped afterwards. It starts
+    as torch's ``Linear`` does, uniform with a standard deviation of 1 / sqrt(3 D), as
+    in the authors' code; mmpretrain's own heads start with 0.01.
 
     Source: https://arxiv.org/abs/2411.08937
 
     Args:
         in_channels (int): Size D of the feature. The distiller fills it in.
         num_classes (int): Number of classes C. The distiller fills it in.
-        init_cfg (dict, optional): Initialization of the weights. Defaults to a normal
-            distribution of std 0.01, as in mmpretrain's linear head.
+        init_cfg (dict, optional): Initialization of the weights. Defaults to None,
+            torch's own.
 
     Example:
         >>> import torch
@@ -29,11 +33,11 @@ class LinearLogitHead(BaseModule):
         torch.Size([2, 3])
     """
 
+    feature_ndim: ClassVar[tuple[int, ...]] = (2,)
+    """Dimensions that a feature may have, the batch included."""
+
     def __init__(
-        self,
-        in_channels: int,
-        num_classes: int,
-        init_cfg: dict | None = dict(type='Normal', layer='Linear', std=0.01),
+        self, in_channels: int, num_classes: int, init_cfg: dict | None = None
     ) -> None:
         super().__init__(init_cfg)
         self.fc = nn.Linear(in_channels, num_classes)

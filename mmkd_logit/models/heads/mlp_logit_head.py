@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmkd_logit.models.heads.batch_norm import AnyBatchNorm1d
 from mmkd_logit.registry import MODELS
 
 
 @MODELS.register_module()
 class MLPLogitHead(BaseModule):
     """Linear, dropout, batch norm, ReLU, linear; for pairs of different families.
+
+    On a map of features it works pixel by pixel, with statistics over all pixels of the
+    batch.
 
     Source: https://arxiv.org/abs/2411.08937
 
@@ -25,9 +31,15 @@ class MLPLogitHead(BaseModule):
     Example:
         >>> import torch
         >>> from mmkd_logit.models.heads import MLPLogitHead
-        >>> MLPLogitHead(in_channels=8, num_classes=3)(torch.zeros(2, 8)).shape
+        >>> head = MLPLogitHead(in_channels=8, num_classes=3)
+        >>> head(torch.zeros(2, 8)).shape
         torch.Size([2, 3])
+        >>> head(torch.zeros(2, 8, 4, 5)).shape
+        torch.Size([2, 3, 4, 5])
     """
+
+    feature_ndim: ClassVar[tuple[int, ...]] = (2, 4)
+    """Dimensions that a feature may have, the batch included."""
 
     def __init__(
         self,
@@ -41,11 +53,15 @@ class MLPLogitHead(BaseModule):
         self.layers = nn.Sequential(
             nn.Linear(in_channels, hidden_channels),
             nn.Dropout(dropout),
-            nn.BatchNorm1d(hidden_channels),
+            AnyBatchNorm1d(hidden_channels),
             nn.ReLU(inplace=True),
             nn.Linear(hidden_channels, num_classes),
         )
 
     def forward(self, feature: Tensor) -> Tensor:
-        """Logits of shape (N, C) from features of shape (N, D)."""
-        return self.layers(feature)
+        """Logits of shape (N, C, ...) from features of shape (N, D, ...)."""
+        if feature.ndim == 2:
+            return self.layers(feature)
+        pixels = feature.movedim(1, -1)
+        logits = self.layers(pixels.flatten(0, -2))
+        return logits.unflatten(0, pixels.shape[:-1]).movedim(-1, 1)

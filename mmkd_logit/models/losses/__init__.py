@@ -1,10 +1,11 @@
 """One thin registered class a method, over ``mmkd_logit.functional``."""
 
-from mmkd_logit.models.losses.base import LogitLoss
+from mmkd_logit.models.losses.base import LogitLoss, touch
 from mmkd_logit.models.losses.binary_kl_loss import BinaryKLLoss, BinaryKLNormLoss
 from mmkd_logit.models.losses.kd_loss import KDLoss
 from mmkd_logit.models.losses.kendall_tau_loss import KendallTauLoss
 from mmkd_logit.models.losses.mcld_loss import MCLDLoss
+from mmkd_logit.models.losses.row_transforms import RowTransform, Standardize
 
 __all__ = [
     'BinaryKLLoss',
@@ -13,4 +14,7 @@ __all__ = [
     'KendallTauLoss',
     'LogitLoss',
     'MCLDLoss',
+    'RowTransform',
+    'Standardize',
+    'touch',
 ]

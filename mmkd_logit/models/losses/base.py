@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from mmkd_logit.functional import standardize as z_score
+from mmkd_logit.functional._checks import check_finite
+from mmkd_logit.models.losses.row_transforms import RowTransform
+from mmkd_logit.models.settings import build_part
+from mmkd_logit.registry import ROW_TRANSFORMS
 from mmkd_logit.structures import LogitRows
 
 _HEADS = ('main', 'aux')
 
 
 class LogitLoss(nn.Module, ABC):
-    """Base of the losses: picks the head, standardizes, weights.
+    """Base of the losses: picks the head, transforms the logits, weights the loss.
 
     A subclass implements :meth:`compute`, and is registered in
-    ``mmkd_logit.registry.MODELS``.
+    ``mmkd_logit.registry.MODELS``. Its ``__init__`` names its own settings and passes
+    the common ones on, as ``**common``.
 
     Args:
         loss_weight (float): Factor of the loss. Defaults to 1.0.
         head (str): The student logits that the loss acts on: ``'main'``, the
             student's own, or ``'aux'``, those of the auxiliary head. Defaults to
             'main'.
-        standardize (bool): Whether to z-score both logits per row first. Defaults to
-            False.
+        transforms (Sequence[str | dict]): What both logits go through first, in this
+            order: names of registered row transforms such as 'standardize', or their
+            configs. Defaults to ().
 
     Raises:
-        ValueError: If ``loss_weight`` is not finite, or ``head`` is unknown.
+        ValueError: If ``loss_weight`` is not a finite number, or ``head`` is unknown.
+        KeyError: If a transform is not registered.
     """
 
     needs_labels: bool = False
@@ -39,6 +45,12 @@ class LogitLoss(nn.Module, ABC):
     """Whether :meth:`compute` waits for other processes, and so must run on a process
     that has no rows too."""
 
+    renamed: ClassVar[Mapping[str, str]] = {
+        'standardize': "Write transforms=('standardize',) for standardize=True, and "
+        'drop the key otherwise.'
+    }
+    """Keys that older releases took, each with a sentence on what to write instead."""
+
     schedule: float
     """Factor of ``loss_weight`` at this moment, set by ``LossWeightHook``."""
 
@@ -46,16 +58,25 @@ class LogitLoss(nn.Module, ABC):
         self,
         loss_weight: float = 1.0,
         head: str = 'main',
-        standardize: bool = False,
+        transforms: Sequence[str | dict] = (),
     ) -> None:
         super().__init__()
-        if not math.isfinite(loss_weight):
-            raise ValueError(f'loss_weight must be finite, but got {loss_weight}.')
+        check_finite('loss_weight', loss_weight)
         if head not in _HEADS:
             raise ValueError(f"head must be 'main' or 'aux', but got {head!r}.")
         self.loss_weight = loss_weight
         self.head = head
-        self.standardize = standardize
+        if not isinstance(transforms, list | tuple):
+            raise ValueError(
+                "transforms must be a list of row transforms, such as ('standardize',)"
+                f', but got {transforms!r}.'
+            )
+        self.transforms = [
+            _build_transform(each, f'transforms[{place}]')
+            for place, each in enumerate(transforms)
+        ]
+        if any(transform.needs_labels for transform in self.transforms):
+            self.needs_labels = True
         self.schedule = 1.0
 
     @property
@@ -63,13 +84,22 @@ class LogitLoss(nn.Module, ABC):
         """Weight at this moment: ``loss_weight`` times ``schedule``."""
         return self.loss_weight * self.schedule
 
+    def begin(self, images: int | None) -> None:
+        """Prepare for training; called once, before the first step.
+
+        Args:
+            images (int, optional): Number of training images an epoch, of all
+                processes; None if it is not known.
+        """
+
     @abstractmethod
     def compute(self, student: Tensor, teacher: Tensor, rows: LogitRows) -> Tensor:
         """The loss before its weight.
 
         Args:
-            student (Tensor): Student logits of the chosen head, shape (N, C).
-            teacher (Tensor): Teacher logits, shape (N, C).
+            student (Tensor): Student logits of the chosen head, transformed, shape
+                (N, C).
+            teacher (Tensor): Teacher logits, transformed, shape (N, C).
             rows (LogitRows): All that is known of the N rows.
 
         Returns:
@@ -83,24 +113,37 @@ class LogitLoss(nn.Module, ABC):
             rows (LogitRows): N rows of C classes.
 
         Returns:
-            Tensor: A scalar. It is 0 and keeps the graph if the weight is 0 or there
-            are no rows.
+            Tensor: A scalar. It is 0 and keeps the graph, to parameters of the loss
+            too, if the weight is 0 or there are no rows.
         """
-        logits = rows.aux if self.head == 'aux' else rows.student
-        if logits is None:
+        student = rows.aux if self.head == 'aux' else rows.student
+        if student is None:
             raise ValueError(
                 f"{type(self).__name__} has head='aux', but the step has no logits of "
                 'an auxiliary head. Give the distiller an aux_head.'
             )
         if self.weight == 0 or (len(rows) == 0 and not self.gathers):
-            return logits[:0].sum()
+            return student[:0].sum() + touch(self)
         teacher = rows.teacher
-        if self.standardize:
-            logits, teacher = z_score(logits), z_score(teacher)
-        return self.weight * self.compute(logits, teacher, rows)
+        for transform in self.transforms:
+            student, teacher = transform(student, teacher, rows)
+        return self.weight * self.compute(student, teacher, rows)
 
     def extra_repr(self) -> str:
+        names = [type(transform).__name__ for transform in self.transforms]
         return (
             f'loss_weight={self.loss_weight}, head={self.head!r}, '
-            f'standardize={self.standardize}'
+            f'transforms=[{", ".join(names)}]'
         )
+
+
+def touch(module: nn.Module) -> Tensor | float:
+    """A zero that reaches every parameter of a module: DDP waits for all of them."""
+    return sum((p.reshape(-1)[:0].sum() for p in module.parameters()), 0.0)
+
+
+def _build_transform(transform: str | dict | RowTransform, where: str) -> Any:
+    if isinstance(transform, RowTransform):
+        return transform
+    settings = {'type': transform} if isinstance(transform, str) else transform
+    return build_part(settings, where, registry=ROW_TRANSFORMS)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from mmkd_logit.functional import binary_kl_loss, binary_kl_norm_loss
-from mmkd_logit.functional._closed_form import check_positive
+from mmkd_logit.functional._checks import check_positive
 from mmkd_logit.models.losses.base import LogitLoss
 from mmkd_logit.registry import MODELS
 from mmkd_logit.structures import LogitRows
@@ -19,10 +21,7 @@ class BinaryKLLoss(LogitLoss):
 
     Args:
         tau (float): Temperature, above 0. Defaults to 2.0.
-        loss_weight (float): Factor of the loss. Defaults to 1.0.
-        head (str): 'main' or 'aux', see :class:`LogitLoss`. Defaults to 'main'.
-        standardize (bool): Whether to z-score both logits per row first. Defaults to
-            False.
+        **common: The settings of :class:`LogitLoss`.
 
     Raises:
         ValueError: If a setting is out of its range.
@@ -36,14 +35,8 @@ class BinaryKLLoss(LogitLoss):
         tensor(0.)
     """
 
-    def __init__(
-        self,
-        tau: float = 2.0,
-        loss_weight: float = 1.0,
-        head: str = 'main',
-        standardize: bool = False,
-    ) -> None:
-        super().__init__(loss_weight, head, standardize)
+    def __init__(self, tau: float = 2.0, **common: Any) -> None:
+        super().__init__(**common)
         check_positive('tau', tau)
         self.tau = tau
 

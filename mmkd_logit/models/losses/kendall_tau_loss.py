@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from mmkd_logit.functional import kendall_tau_loss
-from mmkd_logit.functional._closed_form import check_positive
+from mmkd_logit.functional._checks import check_positive
 from mmkd_logit.models.losses.base import LogitLoss
 from mmkd_logit.registry import MODELS
 from mmkd_logit.structures import LogitRows
@@ -21,14 +23,11 @@ class KendallTauLoss(LogitLoss):
 
     Args:
         k (float): Steepness, above 0, in 1 / logits. Defaults to 100.0.
-        loss_weight (float): Factor of the loss. Defaults to 1.0.
-        head (str): 'main' or 'aux', see :class:`LogitLoss`. Defaults to 'main'.
-        standardize (bool): Whether to z-score both logits per row first. Defaults to
-            False.
+        **common: The settings of :class:`LogitLoss`.
 
     Raises:
-        ValueError: If a setting is out of its range, or, in a step, if logits are not
-            finite or of one class only.
+        ValueError: If a setting is out of its range, or, in a step, if the teacher's
+            logits are not finite, or there is one class only.
 
     Example:
         >>> import torch
@@ -39,14 +38,8 @@ class KendallTauLoss(LogitLoss):
         tensor(0.)
     """
 
-    def __init__(
-        self,
-        k: float = 100.0,
-        loss_weight: float = 1.0,
-        head: str = 'main',
-        standardize: bool = False,
-    ) -> None:
-        super().__init__(loss_weight, head, standardize)
+    def __init__(self, k: float = 100.0, **common: Any) -> None:
+        super().__init__(**common)
         check_positive('k', k)
         self.k = k
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmkd_logit.functional._closed_form import compute_dtype
+from mmkd_logit.functional._checks import compute_dtype
 from mmkd_logit.functional.contrast import direction
 
 
@@ -20,7 +20,8 @@ class LogitQueue(nn.Module):
     step. They follow the model to another device, and are saved and loaded with it.
 
     Args:
-        size (int): Number of rows that it holds, 1 or more.
+        size (int, optional): Number of rows that it holds, 1 or more. None: it is
+            given later by :meth:`allocate`, or by a checkpoint.
         num_classes (int): Number of classes of a row.
         dtype (str): Type in which rows are kept, 'float32' or 'float16'. Defaults to
             'float32'.
@@ -32,22 +33,38 @@ class LogitQueue(nn.Module):
     """
 
     def __init__(
-        self, size: int, num_classes: int, dtype: str = 'float32', save: bool = True
+        self,
+        size: int | None,
+        num_classes: int,
+        dtype: str = 'float32',
+        save: bool = True,
     ) -> None:
         super().__init__()
-        if not isinstance(size, int) or size < 1:
+        if size is not None and (not isinstance(size, int) or size < 1):
             raise ValueError(
-                f'queue_size must be an integer of 1 or more, but got {size}.'
+                f'queue_size must be None or an integer of 1 or more, but got {size!r}.'
             )
         if dtype not in ('float32', 'float16'):
             raise ValueError(
                 f"queue_dtype must be 'float32' or 'float16', but got {dtype!r}."
             )
         self.save = save
-        self._logits = torch.zeros(size, num_classes, dtype=getattr(torch, dtype))
-        self._image_index = torch.full((size,), -1)
-        self._labels = torch.full((size,), -1)
+        self._logits = torch.zeros(0, num_classes, dtype=getattr(torch, dtype))
+        self._image_index = self._labels = torch.zeros(0, dtype=torch.long)
         self._pushed = 0
+        if size is not None:
+            self.allocate(size)
+
+    def allocate(self, size: int) -> None:
+        """Make room for rows; a queue that has a size keeps it.
+
+        Args:
+            size (int): Number of rows, 1 or more.
+        """
+        if len(self._logits) == 0:
+            self._logits = self._logits.new_zeros(size, self._logits.shape[1])
+            self._image_index = self._labels.new_full((size,), -1)
+            self._labels = self._labels.new_full((size,), -1)
 
     def __len__(self) -> int:
         """How many rows it holds by now."""
@@ -60,7 +77,7 @@ class LogitQueue(nn.Module):
 
     @property
     def image_index(self) -> Tensor:
-        """Index in the data set of each row's image, shape (len,), -1 if unknown."""
+        """Index in the dataset of each row's image, shape (len,), -1 if unknown."""
         return self._image_index[: len(self)]
 
     @property
@@ -83,8 +100,13 @@ class LogitQueue(nn.Module):
 
         Raises:
             ValueError: If the number of classes is another than the queue's.
+            RuntimeError: If it has no size yet.
         """
         size, classes = self._logits.shape
+        if size == 0:
+            raise RuntimeError(
+                'The queue has no size yet: call allocate() first, or give it one.'
+            )
         if logits.shape[1] != classes:
             raise ValueError(
                 f'The queue holds logits of {classes} classes, but got '
@@ -125,7 +147,7 @@ class LogitQueue(nn.Module):
         return self
 
     def __deepcopy__(self, memo: dict) -> LogitQueue:
-        """A copy of the model, as EMA makes it, shares the memory; it can not train."""
+        """A copy of the model, as EMA makes it, shares the memory; it cannot train."""
         copied = copy.copy(self)
         copied.save = False
         return copied
@@ -151,11 +173,12 @@ class LogitQueue(nn.Module):
                 'the classes that it began with; to start a new one from its weights, '
                 'set save_queue=False.'
             )
-        if size != mine[0]:
+        self.allocate(size)
+        if size != len(self._logits):
             raise ValueError(
                 f'The checkpoint holds a queue of {size} teacher logits, but this '
-                f'model one of {mine[0]}. Set queue_size={size}, or start with an '
-                'empty queue by save_queue=False.'
+                f'model one of {len(self._logits)}. Set queue_size={size}, or start '
+                'with an empty queue by save_queue=False.'
             )
         for name, tensor in self._tensors().items():
             tensor.copy_(state_dict[prefix + name])

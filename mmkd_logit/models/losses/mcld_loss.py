@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from mmengine.dist import get_world_size
-from mmengine.logging import MessageHub
 from torch import Tensor
 
+from mmkd_logit.dist import gather_rows
 from mmkd_logit.functional import (
     category_contrast_loss,
     instance_contrast_loss,
     sample_contrast_loss,
 )
-from mmkd_logit.functional._closed_form import check_positive
+from mmkd_logit.functional._checks import check_positive
 from mmkd_logit.functional.contrast import class_sizes
 from mmkd_logit.models.losses.base import LogitLoss
-from mmkd_logit.models.losses.gather_rows import gather_rows
 from mmkd_logit.models.losses.logit_queue import LogitQueue
 from mmkd_logit.registry import MODELS
 from mmkd_logit.structures import LogitRows
+
+# A queue for ImageNet; 262 MB in float32 there.
+_MOST_IMAGES = 65_536
 
 
 @MODELS.register_module()
@@ -37,7 +40,8 @@ class MCLDLoss(LogitLoss):
 
     Source: https://arxiv.org/abs/2411.10693. The paper's second version names a mask of
     the target class and a warm-up of the category term without their formulas;
-    ``mask_same_class`` and ``category_warmup_epochs`` are our reading.
+    ``mask_same_class`` is our reading of the first. For the second give the category
+    term a loss of its own, and warm it up with ``LossWeightHook``.
 
     Args:
         tau (float): Temperature of the three terms, above 0. Defaults to 0.2.
@@ -45,25 +49,22 @@ class MCLDLoss(LogitLoss):
         sample (bool): Whether the sample term counts. Defaults to True.
         category (bool): Whether the category term counts. It needs one label a row.
             Defaults to True.
-        queue_size (int): Number of teacher logits in the queue. Defaults to 65536.
+        queue_size (int, optional): Number of teacher logits in the queue. Defaults to
+            None: as many as there are training images, at most 65536.
         queue_dtype (str): Type in which they are kept, 'float32' or 'float16'.
             Defaults to 'float32'.
         save_queue (bool): Whether checkpoints hold the queue, so that a resumed run
             goes on with it. Defaults to True.
         mask_own_image (bool): Whether the queue's entries of a row's own image, by its
-            index in the data set, are no negatives of it. Defaults to True.
+            index in the dataset, are no negatives of it. Defaults to True.
         mask_same_class (bool): Whether the queue's entries of a row's own class are no
             negatives of it. Defaults to False.
-        category_warmup_epochs (int): In how many epochs the category term grows
-            linearly to its full weight. Defaults to 0.
-        max_rows (int): Of more rows in a process, as of pixels, so many are drawn in
-            every step, as equally from the classes as there are rows. Defaults to 4096.
+        max_rows (int): Largest number of rows that a process compares. Of more, such
+            as pixels, so many are drawn in every step, as equally from the classes as
+            there are rows. Defaults to 4096.
         num_classes (int, optional): Number of classes; the distiller fills it in.
             Needed with ``instance``. Defaults to None.
-        loss_weight (float): Factor of the loss. Defaults to 1.0.
-        head (str): 'main' or 'aux', see :class:`LogitLoss`. Defaults to 'main'.
-        standardize (bool): Whether to z-score both logits per row first. Defaults to
-            False.
+        **common: The settings of :class:`LogitLoss`.
 
     Raises:
         ValueError: If a setting is out of its range, or no term is left; in a step, if
@@ -84,6 +85,13 @@ class MCLDLoss(LogitLoss):
     """
 
     gathers: ClassVar[bool] = True
+    renamed: ClassVar[Mapping[str, str]] = {
+        **LogitLoss.renamed,
+        'category_warmup_epochs': 'Give the category term a loss of its own instead: '
+        "mcld=dict(type='MCLDLoss', category=False) and category=dict(type='MCLDLoss', "
+        'instance=False, sample=False), and warm it up with '
+        "dict(type='mmkd_logit.LossWeightHook', names=['category'], warmup=20).",
+    }
 
     def __init__(
         self,
@@ -91,19 +99,16 @@ class MCLDLoss(LogitLoss):
         instance: bool = True,
         sample: bool = True,
         category: bool = True,
-        queue_size: int = 65536,
+        queue_size: int | None = None,
         queue_dtype: str = 'float32',
         save_queue: bool = True,
         mask_own_image: bool = True,
         mask_same_class: bool = False,
-        category_warmup_epochs: int = 0,
         max_rows: int = 4096,
         num_classes: int | None = None,
-        loss_weight: float = 1.0,
-        head: str = 'main',
-        standardize: bool = False,
+        **common: Any,
     ) -> None:
-        super().__init__(loss_weight, head, standardize)
+        super().__init__(**common)
         check_positive('tau', tau)
         if not (instance or sample or category):
             raise ValueError(
@@ -112,11 +117,6 @@ class MCLDLoss(LogitLoss):
             )
         if max_rows < 1:
             raise ValueError(f'max_rows must be 1 or more, but got {max_rows}.')
-        if category_warmup_epochs < 0:
-            raise ValueError(
-                'category_warmup_epochs must not be negative, but got '
-                f'{category_warmup_epochs}.'
-            )
         if mask_same_class and not instance:
             raise ValueError(
                 'mask_same_class masks entries of the queue, which instance=False does '
@@ -127,16 +127,21 @@ class MCLDLoss(LogitLoss):
         self.category = category
         self.mask_own_image = mask_own_image
         self.mask_same_class = mask_same_class
-        self.category_warmup_epochs = category_warmup_epochs
         self.max_rows = max_rows
-        self.needs_labels = category or mask_same_class
+        self.needs_labels = self.needs_labels or category or mask_same_class
         self.queue: LogitQueue | None = None
         if instance:
             if num_classes is None:
                 raise ValueError('MCLDLoss needs num_classes for its queue.')
             self.queue = LogitQueue(queue_size, num_classes, queue_dtype, save_queue)
 
+    def begin(self, images: int | None) -> None:
+        """Give the queue its size, if it has none yet."""
+        if self.queue is not None:
+            self.queue.allocate(min(images or _MOST_IMAGES, _MOST_IMAGES))
+
     def compute(self, student: Tensor, teacher: Tensor, rows: LogitRows) -> Tensor:
+        self.begin(None)  # outside of a distiller nobody has
         labels, images = self._labels(rows), self._images(rows)
         if len(student) > self.max_rows:
             drawn = draw_rows(len(student), self.max_rows, rows.labels, student.device)
@@ -162,13 +167,13 @@ class MCLDLoss(LogitLoss):
             counts = class_sizes(all_labels) > 1
             own = counts[offset : offset + len(student)]
             weight = get_world_size() * own.sum() / counts.sum().clamp(min=1)
-            loss = loss + self._category_factor() * weight * category_contrast_loss(
+            loss = loss + weight * category_contrast_loss(
                 student, keys, all_labels, self.tau, offset
             )
         return loss
 
     def _labels(self, rows: LogitRows) -> Tensor | None:
-        if not self.needs_labels:
+        if not (self.category or self.mask_same_class):
             return None
         if rows.labels is None:
             raise ValueError(
@@ -184,7 +189,7 @@ class MCLDLoss(LogitLoss):
         if rows.image_index is None:
             raise ValueError(
                 "MCLDLoss masks the queue's entries of a row's own image, but the data "
-                'samples have no sample_idx, the index of the image in the data set. '
+                'samples have no sample_idx, the index of the image in the dataset. '
                 "Add 'sample_idx' to the meta_keys of the transform that packs them "
                 '(PackInputs, PackSegInputs), or set mask_own_image=False.'
             )
@@ -203,20 +208,6 @@ class MCLDLoss(LogitLoss):
             others = labels[:, None] != self.queue.labels
             mask = others if mask is None else mask.logical_and_(others)
         return mask
-
-    def _category_factor(self) -> float:
-        """Weight of the category term in this epoch."""
-        warmup = self.category_warmup_epochs
-        if warmup == 0:
-            return 1.0
-        training = MessageHub.get_current_instance().runtime_info
-        if warmup > training.get('max_epochs', 0):
-            raise ValueError(
-                f'category_warmup_epochs={warmup} is more than the epochs of this '
-                'training; a loop over iterations has none. Give the category term a '
-                'loss of its own, and warm it up with LossWeightHook(by_epoch=False).'
-            )
-        return min((training['epoch'] + 1) / warmup, 1.0)
 
 
 def draw_rows(

@@ -1,10 +1,5 @@
 """The frozen teacher, outside the module tree."""
 
-from mmkd_logit.models.teachers.checkpoint import (
-    load_strictly,
-    read_checkpoint,
-    weights_of,
-)
-from mmkd_logit.models.teachers.teacher import Teacher, side_rng
+from mmkd_logit.models.teachers.teacher import Teacher
 
-__all__ = ['Teacher', 'load_strictly', 'read_checkpoint', 'side_rng', 'weights_of']
+__all__ = ['Teacher']

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,14 +16,16 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from mmkd_logit.models.teachers.checkpoint import (
+from mmkd_logit.checkpoint import (
     class_names,
     load_strictly,
     read_checkpoint,
     weights_of,
 )
+from mmkd_logit.models.settings import is_distiller
 from mmkd_logit.models.teachers.normalization import Renormalize
 from mmkd_logit.registry import MODELS
+from mmkd_logit.rng import side_rng
 
 _MISSING: Any = object()
 
@@ -118,8 +121,12 @@ class Teacher:
             for value in module.state_dict().values():
                 broadcast(value)
         else:
-            checkpoint = read_checkpoint(self.checkpoint)
-            weights = weights_of(checkpoint)
+            checkpoint = read_checkpoint(
+                self.checkpoint,
+                'Train the teacher first, or name its file or address in '
+                'teacher.checkpoint.',
+            )
+            weights = weights_of(checkpoint, self.checkpoint)
             load_strictly(module, weights, f'{self.name}: {self.checkpoint}')
             self.classes = class_names(checkpoint)
             print_log(f'{self.name}: weights of {self.checkpoint}', logger='current')
@@ -143,7 +150,7 @@ class Teacher:
             return copy.deepcopy(self.model)
         cfg = _read_config(self.config)
         model = cfg.model
-        if str(model.type).rpartition('.')[2] == 'LogitDistiller':
+        if is_distiller(model):
             model = model.student
         model.setdefault('_scope_', cfg.get('default_scope', 'mmengine'))
         if cfg.get('data_preprocessor') is not None:
@@ -201,17 +208,6 @@ class Teacher:
         return self.module(self.prepare(inputs), data_samples, mode='predict')
 
 
-@contextmanager
-def side_rng() -> Iterator[None]:
-    """Random numbers of its own for what the plain student does not have.
-
-    So a student starts from the same weights with and without distillation.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(torch.initial_seed() + 1)
-        yield
-
-
 def _dtype(name: str | None) -> torch.dtype | None:
     if name is None:
         return None
@@ -225,7 +221,14 @@ def _dtype(name: str | None) -> torch.dtype | None:
 
 
 def _read_config(path: str) -> Config:
-    # mmengine resolves 'package::path' in _base_ only.
-    if '::' in path:
-        return Config.fromstring(f'_base_ = [{path!r}]', '.py')
-    return Config.fromfile(path)
+    try:
+        # mmengine resolves 'package::path' in _base_ only.
+        if '::' in path:
+            return Config.fromstring(f'_base_ = [{path!r}]', '.py')
+        return Config.fromfile(path)
+    except (OSError, ModuleNotFoundError, KeyError) as error:
+        raise FileNotFoundError(
+            f'The config of the teacher, teacher.config={path!r}, cannot be read '
+            f'(looked in {Path.cwd()}): {error}. Name a file, or one of a package as '
+            "'mmpretrain::resnet/resnet34_8xb32_in1k.py'."
+        ) from error

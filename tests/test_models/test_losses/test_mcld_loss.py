@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from mmengine.logging import MessageHub
 from torch.profiler import ProfilerActivity, profile
 
 from mmkd_logit.functional import (
@@ -42,8 +41,9 @@ def make_loss(*terms: str, **settings: Any) -> MCLDLoss:
 @pytest.mark.parametrize('standard', [False, True])
 def test_sums_the_terms(standard: bool) -> None:
     before, now = make_rows(5, seed=1, first_image=3), make_rows()
-    parts = {term: make_loss(term, standardize=standard) for term in TERMS}
-    whole = make_loss(*TERMS, standardize=standard, loss_weight=0.5)
+    transforms = ('standardize',) if standard else ()
+    parts = {term: make_loss(term, transforms=transforms) for term in TERMS}
+    whole = make_loss(*TERMS, transforms=transforms, loss_weight=0.5)
     for loss in (*parts.values(), whole):
         loss(before)
     values = {term: loss(now) for term, loss in parts.items()}
@@ -101,7 +101,8 @@ def test_a_resting_loss_leaves_the_queue_alone() -> None:
 @pytest.mark.parametrize('standard', [False, True])
 def test_no_rows(standard: bool) -> None:
     rows = make_rows(0)
-    loss = make_loss(*TERMS, standardize=standard)(rows)
+    transforms = ('standardize',) if standard else ()
+    loss = make_loss(*TERMS, transforms=transforms)(rows)
     loss.backward()
     assert loss == 0 and rows.student.grad is not None
 
@@ -141,33 +142,18 @@ def test_draw_rows(most: int) -> None:
     assert len(set(draw_rows(30, most, None, labels.device).tolist())) == most
 
 
-def test_category_warmup() -> None:
-    info = MessageHub.get_current_instance()
-    rows = make_rows()
-    full = make_loss('category')(rows)
-    loss = make_loss('category', category_warmup_epochs=4)
-    info.update_info('max_epochs', 10)
-    for epoch, share in ((0, 0.25), (1, 0.5), (3, 1.0), (9, 1.0)):
-        info.update_info('epoch', epoch)
-        torch.testing.assert_close(loss(rows), share * full)
-    # What mmengine says of a loop over iterations.
-    info.update_info('max_epochs', 1)
-    with pytest.raises(ValueError, match='LossWeightHook'):
-        loss(rows)
-
-
 def test_clear_errors() -> None:
     rows = make_rows()
     with pytest.raises(ValueError, match='at least one of instance'):
         make_loss()
-    with pytest.raises(ValueError, match='queue_size must be an integer'):
+    with pytest.raises(ValueError, match='queue_size must be None or an integer'):
         make_loss('instance', queue_size=0)
     with pytest.raises(ValueError, match='tau must be'):
         make_loss('sample', tau=0)
     with pytest.raises(ValueError, match='max_rows must be 1 or more'):
         make_loss('sample', max_rows=0)
-    with pytest.raises(ValueError, match='category_warmup_epochs must not'):
-        make_loss('category', category_warmup_epochs=-1)
+    with pytest.raises(ValueError, match='queue_size must be None or an integer'):
+        make_loss('instance', queue_size='all')
     with pytest.raises(ValueError, match='num_classes'):
         MCLDLoss()
     with pytest.raises(ValueError, match='instance=False'):

@@ -1,0 +1,2 @@
+_base_ = ['../_base_/pairs/res20_res8_digits.py', '../_base_/methods/kd_kendall-tau.py']
+model = _base_.method

@@ -1,0 +1,5 @@
+_base_ = [
+    '../_base_/pairs/res20_res8_digits.py',
+    '../_base_/methods/mcld_kendall-tau.py',
+]
+model = _base_.method

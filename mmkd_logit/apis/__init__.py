@@ -1,0 +1,29 @@
+"""What the tools share: from a config to a Runner, from a checkpoint to predictions."""
+
+from mmkd_logit.apis.config import (
+    add_common_arguments,
+    check_data,
+    check_resume,
+    read_config,
+)
+from mmkd_logit.apis.models import (
+    add_model_argument,
+    add_samples_argument,
+    load_model,
+    load_weights,
+    predict_models,
+)
+from mmkd_logit.apis.runner import build_runner
+
+__all__ = [
+    'add_common_arguments',
+    'add_model_argument',
+    'add_samples_argument',
+    'build_runner',
+    'check_data',
+    'check_resume',
+    'load_model',
+    'load_weights',
+    'predict_models',
+    'read_config',
+]

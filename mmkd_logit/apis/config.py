@@ -1,0 +1,195 @@
+"""How a command line becomes a config, and what is checked before anything is built."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from mmengine.device import get_device
+from mmengine.registry import DATASETS
+
+from mmkd_logit.checkpoint import read_checkpoint
+from mmkd_logit.models.settings import is_distiller
+from mmkd_logit.tasks import TASKS, task_of_scope
+
+# Keys of the distiller, and of the base that a pair is built from. Set at the top level
+# of a config they change nothing.
+_OF_THE_MODEL = (
+    'aux_head',
+    'losses',
+    'method',
+    'student',
+    'task_loss_weight',
+    'teacher',
+)
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that training and testing share."""
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--work-dir',
+        help='where logs and checkpoints go; work_dirs/<folder>/<name> of the config '
+        'if not set',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override settings of the config, such as '
+        'optim_wrapper.optimizer.lr=0.05; lists as key="[a,b]", without spaces',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='how the processes were started',
+    )
+    # Older launchers pass the rank as an argument.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """Read the config that the arguments name, and apply what they override.
+
+    Args:
+        args (argparse.Namespace): With what :func:`add_common_arguments` adds.
+
+    Returns:
+        Config: With ``work_dir`` and ``launcher`` set.
+
+    Raises:
+        ValueError: If something is set where nothing reads it.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = _read_file(args.config)
+    cfg.launcher = args.launcher
+    # What a leaf takes its model from; the model has a copy.
+    cfg.pop('method', None)
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    _refuse_dead_settings(cfg)
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        # The folder is the method: kd/ and dhkd/ hold files of the same name.
+        path = Path(args.config).resolve()
+        cfg.work_dir = str(Path('work_dirs') / path.parent.name / path.stem)
+    task = task_of_scope(cfg.get('default_scope'))
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = cfg.get(name)
+        if task is not None and loader is not None:
+            defaults = task.loader_defaults(loader, pin_memory=get_device() != 'cpu')
+            cfg[name] = {**defaults, **loader}
+    return cfg
+
+
+def _read_file(path: str) -> Config:
+    try:
+        return Config.fromfile(path)
+    except (AttributeError, KeyError) as error:
+        if 'teacher' in str(error):
+            raise ValueError(
+                f'{path} takes _base_.teacher from a pair, which older releases had. '
+                'The pairs in configs/_base_/pairs build the distiller: replace the '
+                'whole model = dict(_delete_=True, ...) by model = _base_.method.'
+            ) from error
+        raise
+
+
+def _refuse_dead_settings(cfg: Config) -> None:
+    if not is_distiller(cfg.get('model') or {}):
+        return
+    for name in _OF_THE_MODEL:
+        if name in cfg:
+            path = 'model' if name == 'method' else f'model.{name}'
+            raise ValueError(
+                f'{name!r} is set at the top level of the config, where nothing reads '
+                f'it. Set it in {path}, on the command line as --cfg-options '
+                f'{path}.<key>=<value>.'
+            )
+
+
+def check_data(cfg: Config, loaders: Sequence[str]) -> None:
+    """Raise if a folder of images or labels is missing, before anything is built.
+
+    Args:
+        cfg (Config): As :func:`read_config` gives it.
+        loaders (Sequence[str]): Keys of the data loaders that will be used.
+
+    Raises:
+        FileNotFoundError: If the folder does not exist. It says where it is set.
+    """
+    for name in loaders:
+        where = f'{name}.dataset'
+        dataset = (cfg.get(name) or {}).get('dataset') or {}
+        while dataset.get('dataset') is not None:  # a wrapper, such as RepeatDataset
+            where, dataset = f'{where}.dataset', dataset['dataset']
+        if _downloads(dataset, cfg.get('default_scope')):
+            continue
+        prefix = dataset.get('data_prefix') or ''
+        prefixes = list(prefix.values()) if isinstance(prefix, dict) else [prefix]
+        for folder in prefixes:
+            path = os.path.join(dataset.get('data_root') or '', folder or '')
+            if path and '://' not in path and not Path(path).expanduser().exists():
+                raise FileNotFoundError(
+                    f'The data folder {path!r} of {where} does not exist (looked in '
+                    f'{Path.cwd()}). Put the data there, or set {where}.data_root.'
+                )
+
+
+def _downloads(dataset: dict, scope: str | None) -> bool:
+    """Whether a dataset downloads itself, as CIFAR does."""
+    kind = dataset.get('type')
+    if isinstance(kind, str):
+        kind = DATASETS.get(kind if '.' in kind or not scope else f'{scope}.{kind}')
+    parameter = inspect.signature(kind).parameters.get('download') if kind else None
+    return parameter is not None and dataset.get('download', parameter.default)
+
+
+def check_constructor(cfg: Config) -> None:
+    """Raise where a toolbox would ignore layer-wise learning rates without a word.
+
+    Args:
+        cfg (Config): As :func:`read_config` gives it.
+
+    Raises:
+        ValueError: If the optimizer constructor does not know a distiller's names.
+    """
+    wrapper = cfg.get('optim_wrapper') or {}
+    name = str(wrapper.get('constructor', '')).rpartition('.')[2]
+    blind = {each: task for task in TASKS for each in task.blind_constructors}
+    if is_distiller(cfg.model) and name in blind:
+        raise ValueError(
+            f"{blind[name].scope}'s {name} goes by names that begin with 'backbone', "
+            "but in a distiller the student's begin with 'student.backbone': every "
+            'layer would get the full learning rate. Remove optim_wrapper.constructor '
+            'and its paramwise_cfg.'
+        )
+
+
+def check_resume(path: str) -> None:
+    """Read a checkpoint safely, and raise if no run can be resumed from it.
+
+    Args:
+        path (str): The checkpoint.
+
+    Raises:
+        FileNotFoundError: If it does not exist.
+        ValueError: If it cannot be read, holds objects that could run code, or holds
+            weights alone.
+    """
+    checkpoint = read_checkpoint(path)
+    lacking = [key for key in ('meta', 'message_hub') if key not in checkpoint]
+    if lacking:
+        raise ValueError(
+            f'{path} holds no {" and no ".join(lacking)}: a run can be resumed only '
+            'from a checkpoint that it saved itself, such as epoch_10.pth. To start a '
+            f'new run from these weights, use --cfg-options load_from={path} without '
+            '--resume.'
+        )

@@ -1,0 +1,211 @@
+"""Trained models on the command line: which ones, on which images."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.model import BaseModel
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+
+from mmkd_logit.apis.config import check_data
+from mmkd_logit.checkpoint import load_strictly, read_checkpoint, weights_of
+from mmkd_logit.models import LogitDistiller
+from mmkd_logit.models.distillers.predictions import (
+    Predictions,
+    find_classifier,
+    predict,
+    sample_indices,
+    sample_loader,
+)
+from mmkd_logit.registry import MODELS
+
+# What a distiller has beside its student, and a student alone does not need.
+_OF_THE_DISTILLER = ('losses.', 'aux_head.')
+
+
+def add_model_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--model``.
+
+    Args:
+        parser (argparse.ArgumentParser): Of the tool.
+    """
+    parser.add_argument(
+        '--model',
+        nargs=3,
+        action='append',
+        required=True,
+        metavar=('LABEL', 'CONFIG', 'CHECKPOINT'),
+        help='a plain model or a distiller, whose student is taken; can be given '
+        'several times, the teacher first',
+    )
+
+
+def add_samples_argument(parser: argparse.ArgumentParser, samples: int) -> None:
+    """Add ``--samples``.
+
+    Args:
+        parser (argparse.ArgumentParser): Of the tool.
+        samples (int): How many images are looked at by default.
+    """
+    parser.add_argument(
+        '--samples',
+        type=_at_least_2,
+        default=samples,
+        metavar='N',
+        help='largest number of images, drawn at random from the validation set, the '
+        f'same for all models; {samples} if not set',
+    )
+
+
+def _at_least_2(text: str) -> int:
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(
+            f'must be an integer of 2 or more, but got {text!r}'
+        )
+    return int(text)
+
+
+def load_weights(model: BaseModel, checkpoint: str, label: str = '') -> None:
+    """Load a checkpoint into a model, or into the student of a distiller.
+
+    Args:
+        model (BaseModel): A plain model or a distiller.
+        checkpoint (str): That of the model; for a distiller, also that of the plain
+            student, or of a distiller of the same student by another method.
+        label (str): What the model is called, for messages. Defaults to ''.
+
+    Raises:
+        FileNotFoundError: If the checkpoint does not exist.
+        ValueError: If it cannot be read, or does not fit to the last tensor.
+    """
+    what = f'{label}: {checkpoint}' if label else str(checkpoint)
+    weights = weights_of(read_checkpoint(checkpoint), checkpoint)
+    if isinstance(model, LogitDistiller):
+        model = model.student
+        if any(name.startswith('student.') for name in weights):
+            weights = {
+                name.removeprefix('student.'): value
+                for name, value in weights.items()
+                if not name.startswith(_OF_THE_DISTILLER)
+            }
+    load_strictly(model, weights, what)
+
+
+def load_model(config: str, checkpoint: str, label: str) -> tuple[Config, BaseModel]:
+    """Build a model and load its weights, on a GPU if there is one.
+
+    Args:
+        config (str): Config file of a plain model or a distiller.
+        checkpoint (str): Its checkpoint, see :func:`load_weights`.
+        label (str): What the model is called, for messages.
+
+    Returns:
+        tuple[Config, BaseModel]: The config, and the model in evaluation mode.
+
+    Raises:
+        FileNotFoundError: If a file does not exist.
+        ValueError: If the checkpoint cannot be read or does not fit.
+    """
+    cfg = Config.fromfile(config)
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    if cfg.get('data_preprocessor') is not None:
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    model = MODELS.build(cfg.model)
+    load_weights(model, checkpoint, label)
+    return cfg, model.to(get_device()).eval()
+
+
+def predict_models(
+    models: Sequence[Sequence[str]],
+    samples: int,
+    least: int = 1,
+    classes: Sequence[int] | None = None,
+) -> tuple[dict[str, Predictions], tuple[str, ...]]:
+    """Features and logits of several classifiers on the same images.
+
+    Each model sees the images through the validation pipeline of its own config.
+
+    Args:
+        models (Sequence[Sequence[str]]): Label, config and checkpoint of each.
+        samples (int): Largest number of images.
+        least (int): How many models are needed. Defaults to 1.
+        classes (Sequence[int], optional): Take only images of these classes.
+            Defaults to None.
+
+    Returns:
+        tuple: Predictions by label, and the names of the classes.
+
+    Raises:
+        FileNotFoundError: If a checkpoint or the data does not exist.
+        TypeError: If a model is no classifier with a linear last layer.
+        ValueError: If there are too few models or images, two models of one label, a
+            checkpoint that does not fit its config, or validation sets that differ.
+    """
+    labels = [label for label, _, _ in models]
+    if len(set(labels)) < len(labels):
+        raise ValueError(f'Every --model needs a label of its own, but got {labels}.')
+    if len(models) < least:
+        raise ValueError(
+            f'{least} or more --model are needed, the teacher first, but got {labels}.'
+        )
+    predictions: dict[str, Predictions] = {}
+    names: tuple[str, ...] = ()
+    for label, config, checkpoint in models:
+        found, meta = _predict(label, config, checkpoint, samples, classes)
+        predictions[label] = found
+        first = next(iter(predictions.values()))
+        if not torch.equal(found.labels, first.labels):
+            raise ValueError(
+                f'The validation sets of {labels[0]} and {label} differ: their images '
+                'have other labels. Models can be compared on the same images only.'
+            )
+        if found.logits.shape != first.logits.shape:
+            raise ValueError(
+                f'{labels[0]} has {first.logits.shape[1]} classes, but {label} has '
+                f'{found.logits.shape[1]}.'
+            )
+        names = names or tuple(map(str, meta.get('classes') or ()))
+    count = predictions[labels[0]].logits.shape[1]
+    return predictions, names or tuple(map(str, range(count)))
+
+
+def _predict(
+    label: str,
+    config: str,
+    checkpoint: str,
+    samples: int,
+    classes: Sequence[int] | None,
+) -> tuple[Predictions, dict[str, Any]]:
+    cfg, model = load_model(config, checkpoint, label)
+    classifier, layer = find_classifier(model, label)
+    check_data(cfg, ('val_dataloader',))
+    like = Runner.build_dataloader(cfg.val_dataloader)
+    chosen = _choose(like.dataset, classes)
+    indices = [chosen[place] for place in sample_indices(len(chosen), samples)]
+    if len(indices) < 2:
+        raise ValueError(
+            f'2 or more images are needed, but got {len(indices)}. Raise --samples, or '
+            'choose classes that occur.'
+        )
+    loader = sample_loader(like.dataset, indices, like)
+    meta = getattr(like.dataset, 'metainfo', {})
+    return predict(classifier, layer, loader), meta
+
+
+def _choose(dataset: Any, classes: Sequence[int] | None) -> Sequence[int]:
+    """Indices of the images of some classes."""
+    if classes is None:
+        return range(len(dataset))
+    if not hasattr(dataset, 'get_gt_labels'):
+        raise ValueError(
+            f'{type(dataset).__name__} does not tell the labels of its images before '
+            'they are read, so that classes cannot be chosen.'
+        )
+    wanted = set(classes)
+    return [i for i, each in enumerate(dataset.get_gt_labels()) if int(each) in wanted]

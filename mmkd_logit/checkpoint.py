@@ -1,0 +1,246 @@
+"""The one reader of checkpoints: safe, strict, with readable errors."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.parse import urlparse
+
+import torch
+from mmengine.dist import barrier, get_local_rank
+from torch import Tensor, nn
+
+from mmkd_logit.compat import load_weights_only
+
+StateDict = Mapping[str, Tensor]
+
+
+def read_checkpoint(source: str | Path, remedy: str = '') -> dict:
+    """Load a checkpoint without running code that it may hold.
+
+    Args:
+        source (str | Path): Path of a file, or an http(s) address. Each node downloads
+            an address once, and keeps it in torch's own cache.
+        remedy (str): What to do if the file does not exist, for the message.
+
+    Returns:
+        dict: The checkpoint, on the CPU.
+
+    Raises:
+        FileNotFoundError: If there is no such file, or it cannot be downloaded.
+        ValueError: If the file is truncated, is not a checkpoint, is not what its name
+            promises, or holds objects that could run code.
+    """
+    source = str(source)
+    path = _download(source) if '://' in source else Path(source).expanduser()
+    if not path.is_file():
+        kind = 'is a folder' if path.is_dir() else 'does not exist'
+        raise FileNotFoundError(
+            f'Checkpoint {source!r} {kind} (looked in {Path.cwd()}). {remedy}'.rstrip()
+        )
+    if _is_torchscript(path):
+        raise ValueError(
+            f'Checkpoint {path} is a TorchScript archive, which holds code, and was '
+            "not loaded. Save the model's state_dict() with torch.save instead."
+        )
+    try:
+        checkpoint = load_weights_only(path)
+    except pickle.UnpicklingError as error:
+        if _refused(error) is None:
+            raise _unreadable(path, error) from error
+        raise ValueError(
+            f'Checkpoint {path} holds a {_refused(error)} beside its weights, and was '
+            'not loaded because reading it could run code. If you trust the file, load '
+            'it yourself with torch.load(..., weights_only=False) and save its '
+            "'state_dict' alone."
+        ) from error
+    except Exception as error:  # a hostile file can raise anything
+        raise _unreadable(path, error) from error
+    if not isinstance(checkpoint, dict):
+        raise ValueError(
+            f'Checkpoint {path} holds a {type(checkpoint).__name__}, but expected a '
+            'dict of weights, or one with a state_dict.'
+        )
+    return checkpoint
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith('/constants.pkl') for name in archive.namelist())
+
+
+def _refused(error: BaseException) -> str | None:
+    """Name of the object that the safe reader refused; None if it was another error."""
+    found = re.search(
+        r'(?:GLOBAL |[Uu]nsupported (?:global|class|type):? |callable |instances of '
+        r"type <class ')([\w.<>]+\.[\w<>]+)",
+        str(error),
+    )
+    return found.group(1).rstrip('.') if found else None
+
+
+def _unreadable(path: Path, error: BaseException) -> ValueError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # The first sentence, without the advice that torch wraps around it.
+    reason = lines[0].partition('. ')[0].rstrip('.') if lines else type(error).__name__
+    return ValueError(
+        f'Checkpoint {path} ({path.stat().st_size} bytes) cannot be read; it may be '
+        f'truncated, or not a checkpoint at all: {reason}. Fetch or save it again.'
+    )
+
+
+def _download(url: str) -> Path:
+    """The file of an address in torch's cache, downloaded if it is not there yet."""
+    parts = urlparse(url)
+    if parts.scheme not in ('http', 'https'):
+        raise ValueError(
+            f'Checkpoint {url!r} must be the path of a file or an http(s) address.'
+        )
+    name = Path(parts.path).name
+    folder = Path(torch.hub.get_dir()) / 'checkpoints'
+    # resnet34_8xb32_in1k_20210831-f257d4e6.pth: the SHA-256 of the file begins so.
+    promised = re.search(r'-([0-9a-f]{8,64})\.\w+$', name)
+    if promised and _sha256_begins_with(folder / name, promised.group(1)):
+        return folder / name  # torchvision or mmengine have downloaded it
+    # Files of many addresses are called model.pth.
+    key = hashlib.sha256(url.encode()).hexdigest()[:16]
+    path = folder / f'{key}-{name}'
+    if get_local_rank() == 0 and not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            # Moved to its place only when it is complete, and as promised.
+            torch.hub.download_url_to_file(
+                url, str(path), promised and promised.group(1)
+            )
+        except RuntimeError as error:
+            raise ValueError(
+                f'The file at {url} is not what its name promises: its SHA-256 does '
+                f'not begin with {promised and promised.group(1)}. The download was '
+                'cut or changed on its way: try again, or fetch it by other means and '
+                'give its path.'
+            ) from error
+        except (URLError, OSError) as error:
+            raise FileNotFoundError(
+                f'Checkpoint {url} could not be downloaded: {error}. Check the address '
+                'and the connection, or fetch the file by other means and give its '
+                'path.'
+            ) from error
+    barrier()
+    return path
+
+
+def _sha256_begins_with(path: Path, digits: str) -> bool:
+    if not path.is_file():
+        return False
+    sha256 = hashlib.sha256()
+    with path.open('rb') as file:
+        while block := file.read(2**20):
+            sha256.update(block)
+    return sha256.hexdigest().startswith(digits)
+
+
+def weights_of(checkpoint: Mapping[str, Any], source: str | Path = '') -> StateDict:
+    """The weights in a checkpoint, under the names that a plain model uses.
+
+    Args:
+        checkpoint (dict): Weights under ``state_dict``, as mmengine saves them, under
+            ``model``, as most research code does, or the weights alone.
+        source (str | Path): Where it was read from, for the message.
+
+    Returns:
+        dict[str, Tensor]: Without the prefix of a DDP wrapper.
+
+    Raises:
+        ValueError: If it holds no weights.
+    """
+    held = [checkpoint[key] for key in ('state_dict', 'model') if key in checkpoint]
+    weights = held[0] if held else checkpoint
+    if not isinstance(weights, Mapping) or not all(
+        isinstance(value, Tensor) for value in weights.values()
+    ):
+        raise ValueError(
+            f'Checkpoint {source} holds no weights where they are expected: under '
+            "'state_dict', under 'model', or alone. It has the keys "
+            f'{", ".join(map(repr, list(checkpoint)[:8]))}.'
+        )
+    return {key.removeprefix('module.'): value for key, value in weights.items()}
+
+
+def class_names(checkpoint: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Names of the classes that a model was trained on, if its checkpoint has them.
+
+    Args:
+        checkpoint (dict): As mmengine, or an older OpenMMLab release, saves it.
+
+    Returns:
+        tuple[str, ...] | None: A name for each class, in order.
+    """
+    meta = checkpoint.get('meta') or {}
+    names = (meta.get('dataset_meta') or {}).get('classes') or meta.get('CLASSES')
+    return tuple(names) if names else None
+
+
+def load_strictly(module: nn.Module, weights: StateDict, what: str) -> None:
+    """Load weights that must fit to the last tensor.
+
+    Args:
+        module (nn.Module): The model.
+        weights (Mapping[str, Tensor]): Its weights.
+        what (str): Where they come from, for the message.
+
+    Raises:
+        ValueError: If names or shapes differ. It lists the differences.
+    """
+    # Mean and std are settings of the model, not weights, but old files hold them.
+    weights = {k: v for k, v in weights.items() if not k.startswith('data_preproc')}
+    try:
+        module.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        difference = _difference(module.state_dict(), weights)
+        raise ValueError(
+            f'{what} does not fit the model {type(module).__name__}:\n'
+            f'{difference or error}'
+        ) from error
+
+
+def _difference(model: StateDict, file: StateDict, most: int = 4) -> str:
+    """The differences of names and shapes, a line a kind; empty if there are none."""
+    shapes = [
+        f'{key}: file {tuple(file[key].shape)}, model {tuple(model[key].shape)}'
+        for key in model
+        if key in file and file[key].shape != model[key].shape
+    ]
+    lines = []
+    for kind, names in (
+        ('in the model only', [key for key in model if key not in file]),
+        ('in the file only', [key for key in file if key not in model]),
+        ('of another shape', shapes),
+    ):
+        if names:
+            rest = f', and {len(names) - most} more' if len(names) > most else ''
+            lines.append(f'  {len(names)} {kind}: {", ".join(names[:most])}{rest}')
+    if any(key.startswith('student.') for key in file):
+        lines.append(
+            '  The file is the checkpoint of a distiller. Export its student with '
+            'tools/model_converters/export_student.py.'
+        )
+    elif lines and not any(key in model for key in file):
+        lines.append(
+            '  No name of the file is known to the model: it was saved by other code '
+            'than mmpretrain or mmseg. Rename its weights: backbone.* for the '
+            "network, head.fc.* for a classifier's last layer."
+        )
+    elif lines and len(shapes) in (1, 2) and len(lines) == 1:
+        lines.append(
+            '  Only the last layer differs: the file was trained on another number of '
+            'classes than the config says.'
+        )
+    return '\n'.join(lines)

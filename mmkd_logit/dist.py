@@ -1,0 +1,72 @@
+"""Means and gathers over the processes of a distributed training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.dist import all_gather, all_reduce, get_rank, get_world_size
+from torch import Tensor
+
+
+def mean_over_ranks(
+    grads: Sequence[Tensor | None], params: Sequence[Tensor]
+) -> list[Tensor | None]:
+    """Mean of each gradient over all processes, with one packed all-reduce.
+
+    Args:
+        grads (Sequence[Tensor | None]): Gradients, absent ones as None; an absent one
+            counts as 0.
+        params (Sequence[Tensor]): What they are gradients of, on one device.
+
+    Returns:
+        list[Tensor | None]: Their means, the same in every process. None where the
+        gradient is absent in all of them.
+    """
+    if get_world_size() == 1 or not params:
+        return list(grads)
+    whole = [
+        torch.zeros_like(param) if grad is None else grad
+        for grad, param in zip(grads, params)
+    ]
+    present = whole[0].new_tensor([grad is not None for grad in grads])
+    packed = torch.cat([*(grad.reshape(-1) for grad in whole), present])
+    all_reduce(packed)
+    packed /= get_world_size()
+    *parts, shares = packed.split([*(grad.numel() for grad in whole), len(whole)])
+    return [
+        part.view(grad.shape).to(grad.dtype) if share > 0 else None
+        for part, grad, share in zip(parts, whole, shares.tolist())
+    ]
+
+
+@torch.no_grad()
+def gather_rows(*tensors: Tensor | None) -> tuple[list[Tensor | None], int]:
+    """Concatenate the rows of all processes, in the order of their ranks.
+
+    Every process must call it, even one that has no rows.
+
+    Args:
+        tensors (Tensor | None): Of the same number of rows, shape (N, ...). None stays
+            None, and must be None in every process.
+
+    Returns:
+        tuple[list[Tensor | None], int]: The tensors with the rows of all processes,
+        without gradient, and the place of this process's first row among them.
+    """
+    if get_world_size() == 1:
+        return list(tensors), 0
+    first = next(tensor for tensor in tensors if tensor is not None)
+    mine = torch.tensor([len(first)], device=first.device)
+    sizes = torch.cat(all_gather(mine)).tolist()
+    gathered: list[Tensor | None] = []
+    for tensor in tensors:
+        if tensor is None:
+            gathered.append(None)
+            continue
+        # Collectives take the same shape from every process.
+        padded = tensor.new_zeros(max(sizes), *tensor.shape[1:])
+        padded[: len(tensor)] = tensor
+        parts = zip(all_gather(padded), sizes)
+        gathered.append(torch.cat([part[:size] for part, size in parts]))
+    return gathered, sum(sizes[: get_rank()])

@@ -1,0 +1,160 @@
+"""Notices steps and runs that cannot learn, and says so once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+import torch
+from mmengine.logging import MessageHub, print_log
+from torch import Tensor
+
+from mmkd_logit.structures import LogitRows
+
+# How often, and on how many rows at most, the length of the logits is measured.
+_INTERVAL = 10
+_MOST_ROWS = 4096
+# A student whose logits are so many times as long as its teacher's has exploded.
+_TOO_LONG = 30.0
+
+
+class StepMonitor:
+    """Watches the logits of each training step.
+
+    A teacher whose logits are not finite ends training. What a run may recover from is
+    a warning, said once: a step without rows, and logits of the student that are not
+    finite or far longer than the teacher's. Nothing here waits for the forward pass of
+    the student on a GPU.
+
+    Args:
+        teacher (str): The teacher's name, for messages.
+    """
+
+    def __init__(self, teacher: str) -> None:
+        self._teacher = teacher
+        self._said: set[str] = set()
+        self._steps = 0
+        self._lengths: _Later | None = None
+
+    def __deepcopy__(self, memo: dict) -> StepMonitor:
+        """A copy of the model watches its own steps."""
+        return StepMonitor(self._teacher)
+
+    def see_teacher(self, logits: Tensor) -> None:
+        """Look at the teacher's logits, before the student's forward pass."""
+        self._logits, self._sum = logits, _Later(logits.sum(dtype=torch.float32))
+
+    def see_rows(self, rows: LogitRows) -> None:
+        """Look at the rows of the step.
+
+        Raises:
+            RuntimeError: If the teacher's logits are not finite.
+        """
+        # A sum can overflow where every logit is finite.
+        if not (self._sum.value.isfinite() or self._logits.isfinite().all()):
+            raise RuntimeError(
+                f'{self._teacher} gave logits that are not finite at iteration '
+                f'{_iteration()}. The student and its losses are not the cause: look '
+                "at the teacher's checkpoint, its normalization, and its dtype."
+            )
+        del self._logits, self._sum
+        if len(rows) == 0:
+            self._say_once(
+                'no rows',
+                'no label of the batch counts, so that this step learns nothing. If '
+                'this is not a rare image, check ignore_index, reduce_zero_label and '
+                'the label files.',
+            )
+        self._watch_lengths(rows)
+
+    def _watch_lengths(self, rows: LogitRows) -> None:
+        if self._lengths is not None:
+            student, teacher = self._lengths.value.tolist()
+            self._lengths = None
+            remedy = (
+                'Lower the learning rate or the loss weights, warm them up, or clip '
+                'gradients: optim_wrapper=dict(clip_grad=dict(max_norm=5.0)).'
+            )
+            if not student < float('inf'):
+                self._say_once(
+                    'not finite', f'logits of the student are not finite. {remedy}'
+                )
+            elif student > _TOO_LONG * max(teacher, 1.0):
+                self._say_once(
+                    'too long',
+                    f"the student's logits are {student / max(teacher, 1.0):.0f} "
+                    "times as long as the teacher's: the run has probably diverged. "
+                    f'{remedy}',
+                )
+        if self._steps % _INTERVAL == 0 and len(rows) > 0:
+            with torch.no_grad():
+                both = (rows.student[:_MOST_ROWS], rows.teacher[:_MOST_ROWS])
+                lengths = [each.float().norm(dim=1).mean() for each in both]
+            self._lengths = _Later(torch.stack(lengths))
+        self._steps += 1
+
+    def _say_once(self, what: str, message: str) -> None:
+        if what not in self._said:
+            self._said.add(what)
+            print_log(
+                f'Iteration {_iteration()}: {message}',
+                logger='current',
+                level=logging.WARNING,
+            )
+
+
+class _Later:
+    """A value on its way to the CPU; to ask for it waits for no later work."""
+
+    def __init__(self, value: Tensor) -> None:
+        self._value = value.detach().to('cpu', non_blocking=True)
+        self._event = torch.cuda.Event() if value.is_cuda else None
+        if self._event is not None:
+            self._event.record()
+
+    @property
+    def value(self) -> Tensor:
+        if self._event is not None:
+            self._event.synchronize()
+        return self._value
+
+
+def images_per_epoch(batch: int) -> int | None:
+    """Number of training images that an epoch of this run sees, if it is known.
+
+    Args:
+        batch (int): Images a step, of all processes.
+    """
+    info = MessageHub.get_current_instance().runtime_info
+    epochs, iterations = info.get('max_epochs'), info.get('max_iters')
+    return iterations // epochs * batch if epochs and iterations else None
+
+
+def forget_stale_losses(logged: Iterable[str]) -> None:
+    """Drop losses from the log that a resumed run has and this one has not.
+
+    mmengine would repeat their last value for ever.
+
+    Args:
+        logged (Iterable[str]): What this run logs in a step.
+    """
+    scalars = MessageHub.get_current_instance().log_scalars
+    kept = {'train/loss', *(f'train/{name}' for name in logged)}
+    stale = [key for key in scalars if 'loss' in key and key not in kept]
+    stale = [key for key in stale if key.startswith('train/')]
+    for key in stale:
+        del scalars[key]
+    if stale:
+        names = ', '.join(key.removeprefix('train/') for key in stale)
+        print_log(
+            f'This run was resumed from another method: its checkpoint has logged '
+            f'{names}, which this config does not have. Its weights, optimizer and '
+            'epoch are kept, and those losses are dropped from the log. To start a new '
+            'run from the weights, set load_from in place of --resume.',
+            logger='current',
+            level=logging.WARNING,
+        )
+
+
+def _iteration() -> int | None:
+    return MessageHub.get_current_instance().runtime_info.get('iter')

@@ -1,0 +1,143 @@
+"""Builds parts from their settings, with errors that name the setting at fault."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from mmengine.registry import Registry
+
+from mmkd_logit.registry import MODELS
+
+
+def is_distiller(model: Mapping[str, Any]) -> bool:
+    """Whether the config of a model is that of a distiller."""
+    kind = model.get('type')
+    name = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
+    return name.rpartition('.')[2] == 'LogitDistiller'
+
+
+def build_part(
+    settings: Mapping[str, Any],
+    where: str,
+    known: Mapping[str, Any] | None = None,
+    registry: Registry = MODELS,
+) -> Any:
+    """Build a loss, a head or a transform, of this package or of the user's.
+
+    Args:
+        settings (dict): Its config, with a ``type``.
+        where (str): Name of the setting in the distiller, for messages.
+        known (dict, optional): What the distiller knows. It is filled in where the
+            class takes it. Defaults to None.
+        registry (Registry): Where types are looked up. Defaults to ``MODELS``.
+
+    Returns:
+        Any: The object.
+
+    Raises:
+        TypeError: If there is a key that the class does not take.
+        ValueError: If there is no ``type``, or a setting is out of its range.
+        KeyError: If the type is not registered.
+    """
+    if not isinstance(settings, Mapping) or 'type' not in settings:
+        raise ValueError(
+            f"{where} must be a dict with a type, such as dict(type='KDLoss'), but got "
+            f'{settings!r}.'
+        )
+    keys = {k: v for k, v in settings.items() if k not in ('type', '_scope_')}
+    scope = settings.get('_scope_', 'mmkd_logit')
+    with registry.switch_scope_and_registry(scope) as here:
+        kind = settings['type']
+        if isinstance(kind, str):
+            kind = _look_up(here, kind, where)
+        check_keys(kind, keys, where)
+        takes = parameters_of(kind)
+        filled_in = {k: v for k, v in (known or {}).items() if k in takes}
+        try:
+            return kind(**{**filled_in, **keys})
+        except TypeError as error:
+            raise TypeError(f'{where}: {error}') from error
+        except ValueError as error:
+            raise ValueError(f'{where}: {error}') from error
+
+
+def _look_up(registry: Registry, kind: str, where: str) -> Callable:
+    try:
+        found = registry.get(kind)
+    except RuntimeError:  # mmengine could not import it either
+        found = None
+    if found is None:
+        raise KeyError(
+            f'{where}.type is {kind!r}, which is not registered. Check its spelling, '
+            'or import the module that registers it: '
+            "custom_imports=dict(imports=['my_module'])."
+        )
+    return found
+
+
+def parameters_of(kind: Callable) -> dict[str, inspect.Parameter]:
+    """What a class takes, including what it passes on to its bases.
+
+    Args:
+        kind (Callable): A class or function. The keyword arguments that an
+            ``__init__`` collects (``**common``) are taken to be its base's; those that
+            it calls ``**unknown`` it refuses.
+
+    Returns:
+        dict[str, Parameter]: By name. One of kind ``VAR_KEYWORD`` is there only if
+        nothing says what may be passed.
+    """
+    if not isinstance(kind, type):
+        return dict(inspect.signature(kind).parameters)
+    found: dict[str, inspect.Parameter] = {}
+    for base in kind.__mro__:
+        if '__init__' not in vars(base):
+            continue
+        _, *own = inspect.signature(vars(base)['__init__']).parameters.values()
+        for each in own:
+            if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY):
+                found.setdefault(each.name, each)
+        rest = [each.name for each in own if each.kind is each.VAR_KEYWORD]
+        if rest in ([], ['unknown']):
+            return found
+        if base.__module__.startswith('torch.'):  # which takes anything, and says so
+            break
+    anything = inspect.Parameter('kwargs', inspect.Parameter.VAR_KEYWORD)
+    return {**found, 'kwargs': anything}
+
+
+def check_keys(kind: Callable, keys: Mapping[str, Any], where: str) -> None:
+    """Raise if a class does not take a key of its config.
+
+    Args:
+        kind (Callable): The class. A key that it took in an older release can be in
+            its ``renamed``, with what takes its place.
+        keys (Mapping[str, Any]): The config, without ``type``.
+        where (str): Name of the setting, for the message.
+
+    Raises:
+        TypeError: For the first key that is unknown.
+    """
+    known = parameters_of(kind)
+    for key in keys:
+        if key in known:
+            continue
+        if key in (renamed := getattr(kind, 'renamed', {})):
+            raise TypeError(
+                f'{where} has the key {key!r}, which an older release took. '
+                f'{renamed[key]}'
+            )
+        if any(p.kind is p.VAR_KEYWORD for p in known.values()):
+            continue
+        raise TypeError(
+            f'{where} has the unknown key {key!r}. {_guess(key, known)}'
+            f'{getattr(kind, "__name__", kind)} takes {", ".join(known)}.'
+        )
+
+
+def _guess(key: str, known: Mapping[str, Any]) -> str:
+    close = get_close_matches(key, known, n=1)
+    return f'Is {close[0]!r} meant? ' if close else ''

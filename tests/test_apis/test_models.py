@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmkd_logit.apis import predict_models
+from mmkd_logit.datasets import Digits
+from mmkd_logit.registry import MODELS
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+PLAIN = str(CONFIGS / 'baseline' / 'res8_digits.py')
+DHKD = str(CONFIGS / 'dhkd' / 'res20_res8_digits.py')
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> str:
+    path = tmp_path / 'student.pth'
+    torch.save(
+        {'state_dict': MODELS.build(Config.fromfile(PLAIN).model).state_dict()}, path
+    )
+    return str(path)
+
+
+@pytest.fixture
+def five(tmp_path: Path, checkpoint: str) -> tuple[str, str]:
+    """Config and checkpoint of a model of five classes."""
+    config, path = tmp_path / 'five.py', tmp_path / 'five.pth'
+    config.write_text(f'_base_ = {PLAIN!r}\nmodel = dict(head=dict(num_classes=5))\n')
+    torch.save(MODELS.build(Config.fromfile(config).model).state_dict(), path)
+    return str(config), str(path)
+
+
+def test_a_student_says_the_same_in_a_distiller(checkpoint: str) -> None:
+    models = [('a', PLAIN, checkpoint), ('b', DHKD, checkpoint)]
+    found, names = predict_models(models, samples=40)
+    assert list(found) == ['a', 'b']
+    assert torch.equal(found['a'].logits, found['b'].logits)
+    assert found['a'].features.shape == (40, 64)
+    assert names == tuple('0123456789')
+
+
+def test_chosen_classes(checkpoint: str) -> None:
+    models = [('a', PLAIN, checkpoint)]
+    found, _ = predict_models(models, samples=1000, classes=[3, 5])
+    labels = [int(label) for label in Digits('test').get_gt_labels()]
+    expected = [label for label in labels if label in (3, 5)]
+    assert found['a'].labels.tolist() == expected
+    with pytest.raises(ValueError, match='2 or more images are needed, but got 0'):
+        predict_models(models, samples=1000, classes=[11])
+
+
+def test_bad_models(checkpoint: str, five: tuple[str, str]) -> None:
+    one = ('a', PLAIN, checkpoint)
+    with pytest.raises(ValueError, match=r"label of its own, but got \['a', 'a'\]"):
+        predict_models([one, one], samples=4)
+    with pytest.raises(ValueError, match='2 or more --model are needed, the teacher'):
+        predict_models([one], samples=4, least=2)
+    with pytest.raises(FileNotFoundError, match=r"Checkpoint 'no.pth' does not exist"):
+        predict_models([('b', PLAIN, 'no.pth')], samples=4)
+    with pytest.raises(ValueError, match='b: .*five.pth does not fit the model'):
+        predict_models([('b', PLAIN, five[1])], samples=4)
+    with pytest.raises(ValueError, match='a has 10 classes, but b has 5'):
+        predict_models([one, ('b', *five)], samples=4)
+    with pytest.raises(ValueError, match='got 1. Raise --samples'):
+        predict_models([one], samples=1)
+
+
+def test_other_images(checkpoint: str, tmp_path: Path) -> None:
+    config = tmp_path / 'train.py'
+    config.write_text(
+        f"_base_ = {PLAIN!r}\nval_dataloader = dict(dataset=dict(split='train'))\n"
+    )
+    models = [('a', PLAIN, checkpoint), ('b', str(config), checkpoint)]
+    with pytest.raises(ValueError, match='validation sets of a and b differ'):
+        predict_models(models, samples=40)
+
+
+def test_a_segmentor(tmp_path: Path) -> None:
+    config = CONFIGS / 'baseline' / 'fcn-r18w4_scenes.py'
+    path = tmp_path / 'any.pth'
+    torch.save({}, path)
+    with pytest.raises(TypeError, match='fcn needs a classifier, with one prediction'):
+        predict_models([('fcn', str(config), str(path))], samples=4)

@@ -1,0 +1,325 @@
+"""The distiller on mmseg's segmentors: rows are pixels."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from mmengine.config import ConfigDict
+from mmengine.registry import init_default_scope
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from mmkd_logit.functional import binary_kl_norm_loss, kd_loss
+from mmkd_logit.models import ConvLogitHead, LogitDistiller
+from mmkd_logit.registry import MODELS
+from mmkd_logit.tasks import SegmentationTask
+
+CLASSES = 4
+DHKD = dict(
+    aux_head=dict(type='ConvLogitHead'),
+    losses=dict(dhkd=dict(type='BinaryKLNormLoss', loss_weight=0.1, head='aux')),
+)
+KD = dict(losses=dict(kd=dict(type='KDLoss', tau=2.0)))
+
+pytestmark = pytest.mark.filterwarnings('ignore:.*random weights')
+
+
+@pytest.fixture(autouse=True)
+def _scope() -> None:
+    init_default_scope('mmseg')
+
+
+def head(kind: str = 'FCNHead', **settings: Any) -> dict:
+    return {
+        'type': kind,
+        'in_channels': 32,
+        'channels': 8,
+        'num_convs': 1,
+        'concat_input': False,
+        'num_classes': CLASSES,
+        'norm_cfg': dict(type='BN'),
+        'align_corners': False,
+        'loss_decode': dict(type='CrossEntropyLoss'),
+        **settings,
+    }
+
+
+def segmentor(decode_head: Any = None, stride: int = 8, **settings: Any) -> dict:
+    """A small segmentor of four classes."""
+    strides = {8: (1, 2, 1, 1), 16: (1, 2, 2, 1)}[stride]
+    return dict(
+        type='EncoderDecoder',
+        backbone=dict(
+            type='ResNetV1c',
+            depth=18,
+            stem_channels=4,
+            base_channels=4,
+            strides=strides,
+            dilations=(1, 1, 1, 1),
+        ),
+        decode_head=decode_head or head(),
+        data_preprocessor=dict(
+            type='SegDataPreProcessor', mean=[0.0] * 3, std=[1.0] * 3, size=(32, 48)
+        ),
+        train_cfg=dict(),
+        test_cfg=ConfigDict(mode='whole'),
+        **settings,
+    )
+
+
+def batch(labels: Tensor | None = None) -> dict:
+    if labels is None:
+        labels = torch.randint(CLASSES + 1, (2, 32, 48))
+        labels = labels.masked_fill(labels == CLASSES, 255)
+    samples = []
+    for each in labels:
+        sample = SegDataSample(metainfo=dict(img_shape=(32, 48), ori_shape=(32, 48)))
+        sample.gt_sem_seg = PixelData(data=each[None])
+        samples.append(sample)
+    return dict(inputs=list(torch.randn(2, 3, 32, 48)), data_samples=samples)
+
+
+def distiller(init: bool = True, **settings: Any) -> LogitDistiller:
+    model = MODELS.build(
+        {
+            'type': 'mmkd_logit.LogitDistiller',
+            'student': segmentor(),
+            'teacher': dict(model=segmentor(), checkpoint=None),
+            **settings,
+        }
+    )
+    if init:
+        model.init_weights()
+    return model
+
+
+def step(model: LogitDistiller, data: dict) -> tuple[dict[str, Any], dict]:
+    """Losses of a step and its backward pass; the preprocessed data."""
+    data = model.data_preprocessor(copy.deepcopy(data), True)
+    losses = model(**data, mode='loss')
+    model.zero_grad()
+    model.parse_losses(losses)[0].backward()
+    return losses, data
+
+
+@pytest.mark.parametrize('resolution', ['student', 'label'])
+def test_dhkd_step_by_hand(resolution: str) -> None:
+    """A teacher of another stride; the dropout in front of the last layer is off."""
+    model = distiller(
+        student=segmentor(head(dropout_ratio=0)),
+        teacher=dict(model=segmentor(stride=16), checkpoint=None),
+        resolution=resolution,
+        **DHKD,
+    )
+    losses, data = step(model, batch())
+    assert set(losses) == {
+        'decode.loss_ce',
+        'decode.acc_seg',
+        'loss_dhkd',
+        'teacher_agreement',
+    }
+    student = model.student
+    seen: list[Tensor] = []
+    handle = student.decode_head.conv_seg.register_forward_hook(
+        lambda layer, args, output: seen.append(args[0])
+    )
+    student(data['inputs'])
+    handle.remove()
+    aux, teacher = model.aux_head(seen[0]), model.teacher(data['inputs'])
+    labels = torch.stack([s.gt_sem_seg.data[0] for s in data['data_samples']])
+    assert aux.shape[2:] == (4, 6) and teacher.shape[2:] == (2, 3)
+    if resolution == 'student':
+        labels = labels[:, 4::8, 4::8]
+    else:
+        aux = interpolate(aux, (32, 48), mode='bilinear')
+    teacher = interpolate(teacher, labels.shape[1:], mode='bilinear')
+    valid = labels != 255
+    rows = [maps.permute(0, 2, 3, 1)[valid] for maps in (aux, teacher)]
+    expected = 0.1 * binary_kl_norm_loss(*rows)
+    torch.testing.assert_close(losses['loss_dhkd'], expected, rtol=1e-5, atol=0)
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_heads_and_losses_of_the_student_are_untouched() -> None:
+    """Auxiliary heads, OHEM, several decode losses: as in the plain segmentor."""
+    settings = dict(
+        decode_head=head(
+            dropout_ratio=0,
+            sampler=dict(type='OHEMPixelSampler', thresh=0.7, min_kept=50),
+            loss_decode=[
+                dict(type='CrossEntropyLoss', loss_name='loss_ce'),
+                dict(type='LovaszLoss', reduction='none', loss_weight=0.5),
+            ],
+        ),
+        auxiliary_head=[
+            head(in_channels=16, in_index=2, dropout_ratio=0),
+            head(in_channels=8, in_index=1, dropout_ratio=0),
+        ],
+    )
+    model = distiller(student=segmentor(**settings), **KD)
+    plain = MODELS.build(segmentor(**settings))
+    plain.load_state_dict(model.student.state_dict())
+    losses, data = step(model, batch())
+    expected = plain.loss(**data)
+    assert set(expected) == {
+        *('decode.loss_ce', 'decode.loss_lovasz', 'decode.acc_seg'),
+        *('aux_0.loss_ce', 'aux_0.acc_seg', 'aux_1.loss_ce', 'aux_1.acc_seg'),
+    }
+    for key, value in expected.items():
+        torch.testing.assert_close(losses[key], value)
+
+
+def test_cascade() -> None:
+    """The last stage of a cascade is distilled, and can teach."""
+    ocr = head('OCRHead', ocr_channels=4, dropout_ratio=0)
+    for key in ('num_convs', 'concat_input'):
+        ocr.pop(key)
+    cascade = segmentor([head(dropout_ratio=0), ocr])
+    cascade.update(type='CascadeEncoderDecoder', num_stages=2)
+    teacher = dict(model=cascade, checkpoint=None)
+    model = distiller(student=cascade, teacher=teacher, **KD)
+    assert model.logit_layer == 'decode_head.1.conv_seg'
+    losses, data = step(model, batch())
+    logits = model.student(data['inputs'])
+    labels = torch.stack([s.gt_sem_seg.data[0] for s in data['data_samples']])
+    valid = labels[:, 4::8, 4::8] != 255
+    maps = logits, model.teacher(data['inputs'])
+    rows = [m.permute(0, 2, 3, 1)[valid] for m in maps]
+    torch.testing.assert_close(losses['loss_kd'], kd_loss(*rows, tau=2.0))
+    assert {'decode_0.loss_ce', 'decode_1.loss_ce'} <= set(losses)
+
+
+def test_transformer_teaches_a_cnn() -> None:
+    mit = segmentor(
+        dict(
+            type='SegformerHead',
+            in_channels=[8, 16, 16, 16],
+            in_index=[0, 1, 2, 3],
+            channels=8,
+            num_classes=CLASSES,
+            norm_cfg=dict(type='BN'),
+        )
+    )
+    mit['backbone'] = dict(
+        type='MixVisionTransformer',
+        embed_dims=8,
+        num_layers=[1, 1, 1, 1],
+        num_heads=[1, 2, 2, 2],
+    )
+    model = distiller(teacher=dict(model=mit, checkpoint=None), **DHKD)
+    losses, data = step(model, batch())
+    assert model.teacher(data['inputs']).shape[2:] == (8, 12)
+    assert losses['loss_dhkd'].isfinite() and losses['loss_dhkd'] > 0
+
+
+@pytest.mark.parametrize('resolution', ['student', 'label'])
+def test_a_batch_of_ignored_pixels(resolution: str) -> None:
+    model = distiller(resolution=resolution, kendall_tau_rows=4, **DHKD)
+    losses, _ = step(model, batch(torch.full((2, 32, 48), 255)))
+    assert losses['loss_dhkd'] == 0 and losses['teacher_agreement'] == 0
+    assert losses['kendall_tau'] == 0
+    assert (model.aux_head.conv_logit.weight.grad == 0).all()
+
+
+def test_task_loss_weight_zero() -> None:
+    student = segmentor(auxiliary_head=head(in_channels=16, in_index=2))
+    model = distiller(student=student, task_loss_weight=0.0, **KD)
+    losses, _ = step(model, batch())
+    assert {'decode.task_ce', 'aux.task_ce', 'decode.acc_seg'} <= set(losses)
+    torch.testing.assert_close(model.parse_losses(losses)[0], losses['loss_kd'])
+    assert (model.student.auxiliary_head.conv_seg.weight.grad == 0).all()
+
+
+def test_split_losses() -> None:
+    student = segmentor(auxiliary_head=head(in_channels=16, in_index=2))
+    model = distiller(student=student, **KD)
+    losses, _ = step(model, batch())
+    task, distill = model.split_losses(losses)
+    torch.testing.assert_close(task, losses['decode.loss_ce'] + losses['aux.loss_ce'])
+    assert distill == losses['loss_kd']
+
+
+def test_predicts_as_the_student() -> None:
+    model = distiller(init=False, **DHKD).eval()
+    data = batch()
+    with torch.no_grad():
+        predictions = model.val_step(data)
+    assert predictions[0].pred_sem_seg.data.shape == (1, 32, 48)
+
+
+def test_conv_logit_head() -> None:
+    linear = ConvLogitHead(in_channels=8, num_classes=3)
+    linear.init_weights()
+    feature = torch.randn(2, 8, 4, 5)
+    weight, bias = linear.conv_logit.weight[:, :, 0, 0], linear.conv_logit.bias
+    expected = torch.einsum('ndhw,cd->nchw', feature, weight) + bias.view(3, 1, 1)
+    torch.testing.assert_close(linear(feature), expected)
+    assert (bias == 0).all()
+    mlp = ConvLogitHead(in_channels=8, num_classes=3, hidden_channels=6)
+    kinds = [type(layer) for layer in mlp.hidden]
+    assert kinds == [nn.Conv2d, nn.Dropout2d, nn.BatchNorm2d, nn.ReLU]
+    assert mlp(feature).shape == (2, 3, 4, 5)
+
+
+def test_students_that_can_not_be_distilled_per_pixel() -> None:
+    binary = segmentor(
+        head(
+            num_classes=2,
+            out_channels=1,
+            loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=True),
+        )
+    )
+    with pytest.raises(ValueError, match='FCNHead has one channel for two classes'):
+        distiller(student=binary, **KD)
+    masks = segmentor(
+        dict(
+            type='SegmenterMaskTransformerHead',
+            in_channels=32,
+            channels=8,
+            num_layers=1,
+            num_heads=2,
+            embed_dims=8,
+            num_classes=CLASSES,
+        )
+    )
+    with pytest.raises(ValueError, match='SegmenterMaskTransformerHead has no last'):
+        distiller(student=masks, **KD)
+
+
+@pytest.mark.parametrize('name', ['Mask2FormerHead', 'MaskFormerHead', 'SAN', 'Point'])
+def test_mask_classification_heads_of_any_name(name: str) -> None:
+    """They need mmdet or compiled mmcv to be built; no one has such a layer."""
+    model = nn.Module()
+    model.decode_head = type(name, (nn.Module,), {'out_channels': CLASSES})()
+    with pytest.raises(ValueError, match=f'{name} has no last layer .*conv_seg'):
+        SegmentationTask.find_logit_layer(model)
+
+
+def test_bad_labels_are_named_before_the_forward() -> None:
+    model = distiller(**KD)
+    labels = torch.zeros(2, 32, 48, dtype=torch.long)
+    labels[1, 3, 3] = 9
+    data = batch(labels)
+    data['data_samples'][1].set_metainfo(dict(seg_map_path='town_1.png'))
+    with pytest.raises(
+        ValueError, match=r'town_1.png holds \[9\], but .*0 to 3, or 25'
+    ):
+        step(model, data)
+    prepared = model.data_preprocessor(batch(), True)
+    with pytest.raises(ValueError, match=r'size \(32, 48\), but its image \(32, 40\)'):
+        model.loss(prepared['inputs'][..., :40], prepared['data_samples'])
+    with pytest.raises(ValueError, match="resolution must be 'student' or 'label'"):
+        distiller(init=False, resolution='teacher', **KD)
+    with pytest.raises(TypeError, match="the key 'at'.*Write resolution instead"):
+        distiller(init=False, at='label', **KD)
+
+
+def test_teacher_of_other_classes() -> None:
+    teacher = dict(model=segmentor(head(num_classes=7)), checkpoint=None)
+    with pytest.raises(ValueError, match='predicts 7 classes, but the student 4'):
+        distiller(teacher=teacher, **KD)
