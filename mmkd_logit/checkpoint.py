@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 import re
 import zipfile
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ import torch
 from mmengine.dist import barrier, get_local_rank
 from torch import Tensor, nn
 
-from mmkd_logit.compat import load_weights_only
+from mmkd_logit.compat import RefusedObjectError, load_weights_only
 
 StateDict = Mapping[str, Tensor]
 
@@ -51,13 +50,11 @@ def read_checkpoint(source: str | Path, remedy: str = '') -> dict:
         )
     try:
         checkpoint = load_weights_only(path)
-    except pickle.UnpicklingError as error:
-        if _refused(error) is None:
-            raise _unreadable(path, error) from error
+    except RefusedObjectError as error:
         raise ValueError(
-            f'Checkpoint {path} holds a {_refused(error)} beside its weights, and was '
-            'not loaded because reading it could run code. If you trust the file, load '
-            'it yourself with torch.load(..., weights_only=False) and save its '
+            f'Checkpoint {path} holds {error.name} beside its weights, and was not '
+            'loaded because reading it could run code. If you trust the file, load it '
+            'yourself with torch.load(..., weights_only=False) and save its '
             "'state_dict' alone."
         ) from error
     except Exception as error:  # a hostile file can raise anything
@@ -75,16 +72,6 @@ def _is_torchscript(path: Path) -> bool:
         return False
     with zipfile.ZipFile(path) as archive:
         return any(name.endswith('/constants.pkl') for name in archive.namelist())
-
-
-def _refused(error: BaseException) -> str | None:
-    """Name of the object that the safe reader refused; None if it was another error."""
-    found = re.search(
-        r'(?:GLOBAL |[Uu]nsupported (?:global|class|type):? |callable |instances of '
-        r"type <class ')([\w.<>]+\.[\w<>]+)",
-        str(error),
-    )
-    return found.group(1).rstrip('.') if found else None
 
 
 def _unreadable(path: Path, error: BaseException) -> ValueError:

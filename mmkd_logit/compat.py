@@ -76,6 +76,18 @@ def register_config_packages() -> None:
         MODULE2PACKAGE['mmseg'] = 'mmseg'
 
 
+class RefusedObjectError(pickle.UnpicklingError):
+    """A checkpoint names an object that the safe reader does not know.
+
+    Args:
+        name (str): The object, as the file names it.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f'{name} is not allowed in a checkpoint')
+        self.name = name
+
+
 def load_weights_only(path: Path) -> Any:
     """``torch.load`` for weights and the plain values that mmengine saves with them.
 
@@ -90,32 +102,39 @@ def load_weights_only(path: Path) -> Any:
         Any: What it holds, on the CPU.
 
     Raises:
-        pickle.UnpicklingError: If it holds anything else; the message names it.
+        RefusedObjectError: If it holds anything else.
     """
-    known = _known_types()
+    known = _known_objects()
     if _TAKES_TYPES:
-        with torch.serialization.safe_globals([(v, k) for k, v in known.items()]):
-            return torch.load(path, map_location='cpu', weights_only=True)
-    return torch.load(path, map_location='cpu', pickle_module=_safe_pickle(known))
+        try:
+            with torch.serialization.safe_globals([(v, k) for k, v in known.items()]):
+                return torch.load(path, map_location='cpu', weights_only=True)
+        except pickle.UnpicklingError:
+            pass  # read it again, to name what is refused in the same way everywhere
+    pickle_module = _safe_pickle(known)
+    return torch.load(
+        path, map_location='cpu', weights_only=False, pickle_module=pickle_module
+    )
 
 
-def _known_types() -> dict[str, Any]:
+def _known_objects() -> dict[str, Any]:
     """What a checkpoint may name beside tensors, under all names that it has had."""
     from mmengine.logging import HistoryBuffer
 
     def method_of_buffer(owner: type, name: str) -> Any:
         """``getattr``, for the methods that a ``HistoryBuffer`` lists."""
         if owner is not HistoryBuffer or name.startswith('_'):
-            raise pickle.UnpicklingError(f'unsupported global {owner}.{name}')
+            raise RefusedObjectError(f'{getattr(owner, "__name__", owner)}.{name}')
         return getattr(owner, name)
 
     core = np._core if hasattr(np, '_core') else np.core
     known = {
         'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
-        'builtins.getattr': method_of_buffer,
         'numpy.ndarray': np.ndarray,
         'numpy.dtype': np.dtype,
     }
+    for name in ('builtins', '__builtin__'):  # Python 3, and its protocol 2
+        known[f'{name}.getattr'] = method_of_buffer
     for name in ('numpy._core', 'numpy.core'):  # numpy 2, numpy 1
         known[f'{name}.multiarray._reconstruct'] = core.multiarray._reconstruct
         known[f'{name}.multiarray.scalar'] = core.multiarray.scalar
@@ -126,36 +145,29 @@ def _known_types() -> dict[str, Any]:
 
 
 def _safe_pickle(known: dict[str, Any]) -> Any:
-    """A stand-in for ``pickle`` that unpickles tensors and known types only."""
+    """A stand-in for ``pickle`` that unpickles tensors and known objects only."""
     from torch._weights_only_unpickler import _get_allowed_globals
 
     allowed = {**_get_allowed_globals(), **known}
     kinds = tuple({v for v in allowed.values() if isinstance(v, type)} - {type})
-
     base: Any = pickle._Unpickler  # in Python: the one in C cannot be restricted so
 
     class Unpickler(base):
         dispatch = dict(base.dispatch)
 
         def find_class(self, module: str, name: str) -> Any:
-            try:
-                return allowed[f'{module}.{name}']
-            except KeyError:
-                raise pickle.UnpicklingError(
-                    f'unsupported global {module}.{name}'
-                ) from None
+            if f'{module}.{name}' not in allowed:
+                raise RefusedObjectError(f'{module}.{name}')
+            return allowed[f'{module}.{name}']
 
         def get_extension(self, code: int) -> None:
-            raise pickle.UnpicklingError(f'unsupported global copyreg.{code}')
+            raise RefusedObjectError(f'copyreg.{code}')
 
         def load_build(self) -> None:
             # State of a value; that of a class or function would change the program.
             target = self.stack[-2]
             if not isinstance(target, kinds) or isinstance(target, type):
-                raise pickle.UnpicklingError(
-                    f'unsupported global {type(target).__module__}.'
-                    f'{type(target).__qualname__}'
-                )
+                raise RefusedObjectError(f'state of {target!r}')
             super().load_build()
 
         dispatch[pickle.BUILD[0]] = load_build

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU')
@@ -22,6 +24,18 @@ def _scope_and_seed() -> None:
     """What a Runner sets up before it builds a model."""
     init_default_scope('mmpretrain')
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def warned() -> Iterator[list[str]]:
+    """Messages that are logged as warnings."""
+    messages: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: messages.append(record.getMessage())
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    yield messages
+    logger.removeHandler(handler)
 
 
 @pytest.fixture

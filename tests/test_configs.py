@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import shutil
 from pathlib import Path
 
 import mmpretrain
@@ -19,13 +21,44 @@ from mmseg.structures import SegDataSample
 from mmkd_logit.registry import MODELS
 
 ROOT = Path(__file__).parents[1]
-CONFIGS = sorted(
-    str(path.relative_to(ROOT))
-    for path in (ROOT / 'configs').glob('*/*.py')
-    if path.parent.name != '_base_'
-)
+# Parameters of every network that is trained here, by the end of its config's name.
+PARAMETERS = {
+    'res8_digits': 77_754,
+    'res20_digits': 272_186,
+    'res8_digitpairs': 83_604,
+    'res20_digitpairs': 278_036,
+    'res18_in1k': 11_689_512,
+    'fcn-r18w4_scenes': 46_845,
+    'fcn-r18w16_scenes': 739_275,
+    'pspnet-r18_cityscapes': 12_790_086,
+    'deeplabv3-r18_cityscapes': 13_986_374,
+    'segformer-b0_cityscapes': 3_720_051,
+}
+# A leaf of which the last part of the name is one of these is a variant: what it is
+# made of in place of its pair and the method of its folder.
+VARIANTS = {
+    'ga': ['dhkd/res20_res8_digits'],
+    'single-head': ['_base_/pairs/{pair}', '_base_/methods/binary-kl-norm'],
+}
+# What a leaf sets beside its model, by its path. Anything else must be its baseline's.
+OWN_SETTINGS = {
+    'dhkd/res34_res18_in1k': {'custom_hooks'},
+    'dhkd_kendall-tau/res34_res18_in1k': {'custom_hooks'},
+    'dhkd/res20_res8_digits_ga': {'optim_wrapper'},
+}
+
+
+def find_configs(root: Path) -> list[str]:
+    """Configs that a user can train, relative to the root."""
+    paths = (root / 'configs').glob('*/*.py')
+    return sorted(
+        str(path.relative_to(root)) for path in paths if path.parent.name != '_base_'
+    )
+
+
+CONFIGS = find_configs(ROOT)
 DISTILLERS = [path for path in CONFIGS if not path.startswith('configs/baseline/')]
-# On Cityscapes both methods have the same large teachers; one step each will do.
+# On Cityscapes all methods have the same large teachers; one step of one will do.
 STEPPED = [path for path in DISTILLERS if not re.match(r'.*/kd/.*_cityscapes', path)]
 METAFILES = sorted((ROOT / 'configs').glob('*/metafile.yml'))
 
@@ -38,12 +71,93 @@ def build(cfg: Config) -> torch.nn.Module:
     return MODELS.build(cfg.model)
 
 
+def parts_of(path: str) -> tuple[str, str, str, str, str]:
+    """Method, teacher, student, dataset and variant of a leaf, by its path."""
+    teacher, student, dataset, *variant = Path(path).stem.split('_')
+    return Path(path).parent.name, teacher, student, dataset, '_'.join(variant)
+
+
+def check_leaf(root: Path, path: str) -> None:
+    """Two bases and a line, and a name that says which; the rest is the baseline's."""
+    method, teacher, student, dataset, variant = parts_of(path)
+    pair = f'{teacher}_{student}_{dataset}'
+    folder = root / 'configs'
+    statements = ast.parse((root / path).read_text()).body
+    assert len(statements) <= 3, path
+    written = ast.literal_eval(statements[0].value)  # type: ignore[attr-defined]
+    bases = [
+        (root / path).parent.joinpath(base).resolve().relative_to(folder.resolve())
+        for base in ([written] if isinstance(written, str) else written)
+    ]
+    names = [str(base.with_suffix('')) for base in bases]
+    if variant:
+        assert names == [each.format(pair=pair) for each in VARIANTS[variant]], path
+    else:
+        assert names[0] == f'_base_/pairs/{pair}', path
+        # A method can have settings for a dataset or task: kd_in1k, dhkd_seg.
+        assert re.fullmatch(rf'_base_/methods/{re.escape(method)}(_\w+)?', names[1])
+        assert ast.unparse(statements[1]) == 'model = _base_.method', path
+
+    cfg = Config.fromfile(root / path)
+    baseline = Config.fromfile(folder / 'baseline' / f'{student}_{dataset}.py')
+    assert cfg.model.student == baseline.model, path
+    own = OWN_SETTINGS.get(f'{method}/{Path(path).stem}', set())
+    for key in set(baseline) - {'model', 'default_hooks'} - own:
+        assert cfg[key] == baseline[key], (path, key)
+    assert set(cfg) - set(baseline) - {'method'} <= own, path
+    assert all(cfg.get(key) != baseline.get(key) for key in own), path
+    for key, hook in baseline.default_hooks.items():
+        assert cfg.default_hooks[key] == hook, (path, key)
+    assert set(cfg.default_hooks) - set(baseline.default_hooks) == {
+        'teacher_check',
+        'export_student',
+    }
+
+
 @pytest.mark.parametrize('path', CONFIGS)
 def test_builds(path: str) -> None:
     cfg = Config.fromfile(ROOT / path)
     model = build(cfg)
-    assert sum(p.numel() for p in model.parameters()) > 10_000
-    assert cfg.train_cfg.get('max_epochs', cfg.train_cfg.get('max_iters')) > 1
+    if path in DISTILLERS:
+        _, _, student, dataset, _ = parts_of(path)
+        model, name = model.student, f'{student}_{dataset}'
+    else:
+        name = Path(path).stem
+    assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize('path', DISTILLERS)
+def test_leaf(path: str) -> None:
+    check_leaf(ROOT, path)
+
+
+def test_a_leaf_that_is_new_or_wrong(tmp_path: Path) -> None:
+    """A method base and a leaf of two lines: what it takes to configure a method."""
+    shutil.copytree(ROOT / 'configs', tmp_path / 'configs')
+    methods = tmp_path / 'configs' / '_base_' / 'methods'
+    (methods / 'mine.py').write_text("method = dict(losses=dict(mine=dict(type='X')))")
+    leaf = tmp_path / 'configs' / 'mine' / 'res20_res8_digits.py'
+    leaf.parent.mkdir()
+    right = (
+        "_base_ = ['../_base_/pairs/res20_res8_digits.py', "
+        "'../_base_/methods/mine.py']\nmodel = _base_.method\n"
+    )
+    path = 'configs/mine/res20_res8_digits.py'
+    leaf.write_text(right)
+    assert path in find_configs(tmp_path)
+    check_leaf(tmp_path, path)
+    assert Config.fromfile(leaf).model.losses == dict(mine=dict(type='X'))
+    for wrong in (
+        right.replace('methods/mine', 'methods/kd'),
+        right.replace('pairs/res20_res8_digits', 'pairs/res20_res8_digitpairs'),
+        f'{right}randomness = dict(seed=1)\n',
+        f'{right}custom_hooks = []\n',
+        f'{right}default_hooks = dict(logger=dict(interval=1))\n',
+        f'{right}a = 1\nb = 2\n',
+    ):
+        leaf.write_text(wrong)
+        with pytest.raises(AssertionError):
+            check_leaf(tmp_path, path)
 
 
 def preprocessed(cfg: Config) -> dict:
@@ -81,34 +195,6 @@ def test_a_step_of_each_distiller(path: str) -> None:
     assert {f'loss_{name}' for name in cfg.model.losses} <= set(losses)
 
 
-@pytest.mark.parametrize('path', DISTILLERS)
-def test_differs_from_its_baseline_in_the_method_alone(path: str) -> None:
-    cfg = Config.fromfile(ROOT / path)
-    parts = Path(path).stem.split('_')
-    # In this folder the loss that it joins comes first.
-    student, dataset = parts[2:4] if '/kendall_tau/' in path else parts[1:3]
-    baseline = Config.fromfile(ROOT / f'configs/baseline/{student}_{dataset}.py')
-    assert cfg.model.student == baseline.model
-    if 'mcld' in path:
-        # Pixels are told apart by their image; MCLD's first gradients are clipped.
-        pipeline = cfg.train_dataloader.dataset.get('pipeline')
-        if cfg.default_scope == 'mmseg':
-            assert 'sample_idx' in pipeline.pop().meta_keys
-            baseline.train_dataloader.dataset.pipeline.pop()
-            for transform in pipeline:  # where it was inherited from
-                assert transform.pop('_scope_') == 'mmseg'
-        if dataset == 'digits':
-            assert cfg.optim_wrapper.pop('clip_grad') == dict(max_norm=5.0)
-    if Path(path).stem.endswith('_ga'):
-        # The method changes how the optimizer steps, but not the optimizer.
-        assert cfg.optim_wrapper.pop('type') == 'mmkd_logit.GradAlignOptimWrapper'
-    for key in baseline:
-        if key not in ('model', 'default_hooks'):
-            assert cfg[key] == baseline[key], key
-    for key, hook in baseline.default_hooks.items():
-        assert cfg.default_hooks[key] == hook, key
-
-
 def test_imagenet_recipe() -> None:
     cfg = Config.fromfile(ROOT / 'configs/dhkd/res34_res18_in1k.py')
     optimizer = cfg.optim_wrapper.optimizer
@@ -125,12 +211,9 @@ def test_imagenet_recipe() -> None:
     assert (hook.type, hook.end) == ('mmkd_logit.LossWeightHook', 49)
 
 
-@pytest.mark.parametrize(
-    'path', [path for path in CONFIGS if path.startswith('configs/kendall_tau/')]
-)
+@pytest.mark.parametrize('path', [path for path in CONFIGS if 'kendall-tau/' in path])
 def test_kendall_tau_has_the_weight_of_the_loss_that_it_joins(path: str) -> None:
-    method, pair = Path(path).stem.split('_', 1)
-    joined = Config.fromfile(ROOT / f'configs/{method}/{pair}.py')
+    joined = Config.fromfile(ROOT / path.replace('_kendall-tau/', '/'))
     cfg = Config.fromfile(ROOT / path)
     loss = cfg.model.losses.pop('kendall_tau')
     assert cfg.model == joined.model

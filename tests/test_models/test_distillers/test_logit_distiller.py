@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable
 from itertools import product
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from mmengine.config import ConfigDict
+from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper
+from mmpretrain.engine.hooks import SwitchRecipeHook
 from torch import Tensor
 
 from mmkd_logit.functional import binary_kl_norm_loss, kd_loss, kendall_tau
@@ -35,7 +39,9 @@ class NeedsLabelsLoss(LogitLoss):
     needs_labels = True
 
     def compute(self, student: Tensor, teacher: Tensor, rows: LogitRows) -> Tensor:
-        return torch.nn.functional.cross_entropy(student, rows.labels)
+        if len(student) == 0:
+            return student.sum()
+        return torch.nn.functional.cross_entropy(student.float(), rows.labels)
 
 
 @pytest.fixture
@@ -297,7 +303,8 @@ def test_a_training_step_moves_student_and_head(
     after = model.state_dict()
     for key in ('student.head.fc.weight', 'aux_head.fc.weight'):
         assert not torch.equal(before[key], after[key])
-    torch.testing.assert_close(log['loss'].item(), (log['loss']).item())
+    parts = log['loss_task'] + log['loss_dhkd']
+    torch.testing.assert_close(torch.as_tensor(log['loss']), torch.as_tensor(parts))
     for key, value in model.teacher.module.state_dict().items():
         assert torch.equal(value, teacher[key]), key
 
@@ -356,13 +363,25 @@ def test_parts_that_do_not_fit(distiller: Callable, classifier: MakeConfig) -> N
     refuse('none of the losses', aux_head=DHKD['aux_head'], losses=KD['losses'])
     refuse('at least one loss', losses={})
     refuse("may not be named 'task'", losses=dict(task=dict(type='KDLoss')))
-    refuse('must have a type', losses=dict(kd=dict(tau=1.0)))
-    refuse('task_loss_weight must be finite', task_loss_weight=float('nan'), **KD)
+    refuse('must be a dict with a type', losses=dict(kd=dict(tau=1.0)))
+    refuse('task_loss_weight must be a fin', task_loss_weight=float('nan'), **KD)
+    refuse('task_loss_weight must not be neg', task_loss_weight=-0.1, **KD)
     refuse('would learn nothing', task_loss_weight=0.0, **DHKD)
+    refuse('losses must name at least one loss', losses=[dict(type='KDLoss')])
+    for name in ('items', 'keys', 'train', 'a.b', ''):
+        refuse(f'may not be named {name!r}', losses={name: dict(type='KDLoss')})
     bad = dict(kd=dict(type='KDLoss', temperature=4.0))
     refuse("losses.kd has the unknown key 'temperature'.*tau", TypeError, losses=bad)
-    bad = dict(kd=dict(type='KDLoss', loss_weight=float('inf')))
-    refuse('loss_weight must be finite', losses=bad)
+    for weight in (float('inf'), 'abc'):
+        bad = dict(kd=dict(type='KDLoss', loss_weight=weight))
+        refuse('losses.kd: loss_weight must be a finite number', losses=bad)
+    nested = dict(type='mmkd_logit.LogitDistiller', student=classifier())
+    refuse('config of a LogitDistiller itself.*_base_.method', student=nested, **KD)
+    refuse("the key 'at'.*Write resolution", TypeError, at='label', **KD)
+    refuse("unknown key 'losss'.*'losses' meant", TypeError, losss={}, **KD)
+    refuse("must be 'student' for a ImageClassifier", resolution='label', **KD)
+    maps = DHKD | dict(aux_head=dict(type='ConvLogitHead'))
+    refuse('takes maps, but .* gets vectors. Take LinearLogitHead', **maps)
     bad_teacher = dict(model=classifier(), checkpoint=None, ckpt='x')
     refuse("teacher has the unknown key 'ckpt'", TypeError, teacher=bad_teacher, **KD)
     refuse('is not a layer', logit_layer='head.cls', **KD)
@@ -403,6 +422,104 @@ def test_mcld_with_mixup(
         distiller(student=student, **MCLD)
     losses = dict(mcld=dict(type='MCLDLoss', queue_size=6, category=False))
     assert step(distiller(student=student, losses=losses), batch())['loss_mcld'] > 0
+
+
+def test_the_queue_of_mcld_is_sized_by_the_data(
+    distiller: Callable, batch: Callable
+) -> None:
+    hub = MessageHub.get_current_instance()
+    settings = dict(losses=dict(mcld=dict(type='MCLDLoss')))
+    for epochs, iterations, size in ((30, 30 * 21, 84), (1, 10**6, 65536)):
+        hub.update_info('max_epochs', epochs)
+        hub.update_info('max_iters', iterations)
+        model = distiller(**settings)
+        step(model, batch())
+        queue = model.losses['mcld'].queue
+        assert len(queue) == 4 and len(queue._logits) == size
+    resumed = distiller(**settings)
+    resumed.load_state_dict(model.state_dict())
+    step(resumed, batch())
+    assert len(resumed.losses['mcld'].queue) == 8
+
+
+def test_switch_recipe_of_mmpretrain(
+    distiller: Callable, classifier: MakeConfig, batch: Callable
+) -> None:
+    """Its hook looks for the loss in the head of the model."""
+    model, data = distiller(**DHKD), batch()
+    smooth = dict(
+        type='LabelSmoothLoss', label_smooth_val=0.1, num_classes=5, mode='original'
+    )
+    hook = SwitchRecipeHook(
+        [dict(action_epoch=2, loss=smooth, batch_augments=dict(augments='Mixup'))]
+    )
+    runner = SimpleNamespace(model=model, epoch=0, logger=logging.getLogger())
+    before = step(model, data)
+    hook.before_train_epoch(runner)
+    torch.testing.assert_close(step(model, data), before)
+    runner.epoch = 1
+    hook.before_train_epoch(runner)
+    assert type(model.student.head.loss_module).__name__ == 'LabelSmoothLoss'
+    after = step(model, data)
+    assert after['loss_task'] != before['loss_task']
+    assert model._mixes_images()
+
+
+def test_an_infinite_student_is_not_hidden(
+    distiller: Callable, batch: Callable, warned: list[str]
+) -> None:
+    losses = dict(kd=dict(type='KDLoss'), tau=dict(type='KendallTauLoss'))
+    model, data = distiller(losses=losses), batch()
+    model.student.head.fc.bias.data[0] = float('inf')
+    for _ in range(3):
+        values = step(model, data)
+        assert not values['loss_kd'].isfinite()
+        assert values['loss_tau'].isnan()
+    said = [each for each in warned if 'student are not finite' in each]
+    assert len(said) == 1 and 'clip gradients' in said[0]
+
+
+def test_exploding_logits_are_said_once(
+    distiller: Callable, batch: Callable, warned: list[str]
+) -> None:
+    model, data = distiller(**KD), batch()
+    for _ in range(25):
+        step(model, data)
+    assert not warned
+    model.student.head.fc.bias.data[0] = 1e4
+    for _ in range(45):
+        step(model, data)
+    (said,) = warned
+    assert 'times as long as the teacher' in said and 'learning rate' in said
+    copied = copy.deepcopy(model)  # as EMA does, in the middle of training
+    assert copied._monitor is not model._monitor
+
+
+def test_losses_of_the_run_that_is_resumed_from(
+    distiller: Callable, batch: Callable, warned: list[str]
+) -> None:
+    hub = MessageHub.get_instance(f'resumed_{id(batch)}')
+    for name in ('loss', 'loss_task', 'loss_kd', 'loss_mcld', 'lr'):
+        hub.update_scalar(f'train/{name}', 1.0)
+    hub.update_scalar('val/loss_of_mine', 1.0)
+    model = distiller(**KD)
+    step(model, batch())
+    step(model, batch())
+    (said,) = warned
+    assert 'has logged loss_mcld, which this config does not have' in said
+    assert 'set load_from in place of --resume' in said
+    assert set(hub.log_scalars) == {
+        *('train/loss', 'train/loss_task', 'train/loss_kd', 'train/lr'),
+        'val/loss_of_mine',
+    }
+
+
+def test_a_batch_of_one_image(distiller: Callable, batch: Callable) -> None:
+    """The last batch of an epoch, with the nonlinear head."""
+    model = distiller(**DHKD | dict(aux_head=dict(type='MLPLogitHead')))
+    values = step(model, batch(size=1))
+    assert values['loss_dhkd'] > 0
+    assert all(p.grad is not None for p in model.parameters())
 
 
 def test_config_dicts_are_left_as_they_are(

@@ -155,7 +155,7 @@ def test_bad_settings() -> None:
 def test_missing_checkpoint(classifier: MakeConfig, student: BaseModel) -> None:
     with pytest.raises(FileNotFoundError, match=r"'nowhere.pth' does not exist"):
         load(classifier(), 'nowhere.pth', student)
-    with pytest.raises(ValueError, match=r'path of a file or a http\(s\) address'):
+    with pytest.raises(ValueError, match=r'path of a file or an http\(s\) address'):
         load(classifier(), 'ftp://example.org/x.pth', student)
 
 
@@ -196,7 +196,7 @@ def test_truncated_checkpoint(
     size: int, classifier: MakeConfig, checkpoint: str, student: BaseModel
 ) -> None:
     os.truncate(checkpoint, size)
-    with pytest.raises(ValueError, match=rf'\({size} bytes\) can not be read'):
+    with pytest.raises(ValueError, match=rf'\({size} bytes\) cannot be read'):
         load(classifier(), checkpoint, student)
 
 
@@ -213,7 +213,7 @@ def test_a_checkpoint_that_would_run_code_does_not(
 ) -> None:
     marker, path = tmp_path / 'ran', tmp_path / 'bomb.pth'
     torch.save({'state_dict': weights, 'meta': _Bomb(marker)}, path)
-    with pytest.raises(ValueError, match=r'could run code.*mkdir'):
+    with pytest.raises(ValueError, match=r'mkdir beside its weights.* could run code'):
         load(classifier(), str(path), student)
     assert not marker.exists()
     with path.open('rb') as file:  # it is a bomb indeed
