@@ -51,14 +51,14 @@ EXTRAS = {
         'torchvision>=0.21',
     ],
     'openmmlab': [
+        # Without mmcv, which pip cannot build along with torch: see docs/stacks.md.
         'mmengine==0.10.7',
-        'mmcv>=2.0.1,<2.2',
         'mmpretrain==1.2.0',
         'mmsegmentation==1.2.2',
         'torch>=2.1,<2.2',
         'torchvision>=0.16,<0.17',
         'numpy<2',
-        'setuptools<80',
+        'setuptools<81',
         'ftfy',
         'regex',
     ],

@@ -16,7 +16,7 @@ INSTALL_HINT = (
     'mmkd_logit needs an OpenMMLab stack, and none is installed. Install one of '
     'the two, never both:\n'
     '    pip install "mmkd_logit[onedl]"      (maintained forks, current torch)\n'
-    '    pip install "mmkd_logit[openmmlab]"  (upstream, torch 2.1)'
+    '    pip install "mmkd_logit[openmmlab]"  (upstream, torch 2.1; docs/stacks.md)'
 )
 
 # The upstream release and the fork's that this one is meant for.
@@ -37,7 +37,14 @@ def _version(distribution: str) -> str | None:
 
 
 def check_stack() -> None:
-    """Warn of a stack that is mixed, or that this release is not meant for."""
+    """Warn of a stack that is mixed, incomplete, or not what this release is for."""
+    if _version('mmengine') and not _version('mmcv') and not _version('mmcv-lite'):
+        warnings.warn(
+            'mmcv is not installed, which the upstream packages need and pip cannot '
+            'build for them. Install it with `mim install mmcv==2.1.0`; docs/stacks.md '
+            'tells how to build it.',
+            stacklevel=2,
+        )
     for name, (upstream_meant, fork_meant) in _STACK.items():
         upstream, fork = _version(name), _version(f'onedl-{name}')
         if upstream and fork:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
+from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 
 from mmkd_logit.checkpoint import read_checkpoint
@@ -73,7 +75,7 @@ def read_config(args: argparse.Namespace) -> Config:
     cfg.pop('method', None)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
-    _refuse_dead_settings(cfg)
+    _refuse_dead_settings(cfg, args.cfg_options or ())
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
@@ -102,16 +104,25 @@ def _read_file(path: str) -> Config:
         raise
 
 
-def _refuse_dead_settings(cfg: Config) -> None:
+def _refuse_dead_settings(cfg: Config, options: Iterable[str]) -> None:
+    """Nothing reads a distiller's settings at the top level of its config."""
     if not is_distiller(cfg.get('model') or {}):
         return
+    set_here = {option.partition('.')[0] for option in options}
     for name in _OF_THE_MODEL:
-        if name in cfg:
-            path = 'model' if name == 'method' else f'model.{name}'
+        path = 'model' if name == 'method' else f'model.{name}'
+        if name in set_here:
             raise ValueError(
-                f'{name!r} is set at the top level of the config, where nothing reads '
-                f'it. Set it in {path}, on the command line as --cfg-options '
-                f'{path}.<key>=<value>.'
+                f'--cfg-options sets {name!r} at the top level of the config, where '
+                f'nothing reads it. Set it in {path}, as {path}.<key>=<value>.'
+            )
+        # A config may define its model's parts first, under such names.
+        if name in cfg and cfg[name] != cfg.model.get(name):
+            print_log(
+                f'{name!r} at the top level of the config is not what {path} holds, '
+                f'and nothing reads it there. To change the model, set {path}.',
+                logger='current',
+                level=logging.WARNING,
             )
 
 

@@ -72,6 +72,23 @@ def test_settings_that_nothing_reads_are_refused(option: str, path: str) -> None
         read(DHKD, option)
 
 
+def test_a_dead_setting_of_a_child_config_is_said(
+    tmp_path: Path, warned: list[str]
+) -> None:
+    path = tmp_path / 'mine.py'
+    path.write_text(f"_base_ = {str(DHKD)!r}\nteacher = dict(checkpoint='x')\n")
+    read(path)
+    (said,) = warned
+    assert "'teacher' at the top level" in said and 'set model.teacher' in said
+    # Parts that are defined first, and then used.
+    path.write_text(
+        "teacher = dict(model=dict(type='X'), checkpoint='x')\n"
+        "model = dict(type='mmkd_logit.LogitDistiller', teacher=teacher)\n"
+    )
+    read(path)
+    assert len(warned) == 1
+
+
 def test_options_of_the_model_are_taken() -> None:
     cfg = read(DHKD, 'model.losses.dhkd.loss_weight=0.5', 'model.teacher.checkpoint=x')
     assert cfg.model.losses.dhkd.loss_weight == 0.5

@@ -9,7 +9,7 @@ from command_lines import REPO, run
 @pytest.mark.parametrize(
     ('script', 'rows'),
     [
-        ('kendall_tau', ['512 x 19', '16 x 200', 'kendall_tau/kd_res34_res18_in1k']),
+        ('kendall_tau', ['512 x 19', '16 x 200', 'kd_kendall-tau/res34_res18_in1k']),
         ('losses', ['BinaryKL-Norm', 'KD']),
         ('pixels', ['KDLoss', 'BinaryKLNormLoss']),
         ('mcld', ['100 of float32', '100 of float16']),

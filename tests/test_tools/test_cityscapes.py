@@ -255,6 +255,31 @@ def test_export_student(resumed: Path, tmp_path: Path) -> None:
     )
 
 
+WITHOUT_US = """
+import sys
+
+sys.modules['mmkd_logit'] = None  # an import of it fails
+config, weights, *images = sys.argv[1:]
+assert 'mmkd_logit' not in open(config).read().split('\\n', 1)[1]
+from mmseg.apis import inference_model, init_model
+import torch
+
+scale = {'test_pipeline.1.scale': (128, 64)}
+model = init_model(config, weights, 'cpu', scale)
+results = inference_model(model, images)
+torch.save(torch.stack([each.pred_sem_seg.data[0] for each in results]), 'maps.pt')
+"""
+
+
+def test_student_loads_where_this_package_is_not(
+    resumed: Path, expected: torch.Tensor, tmp_path: Path
+) -> None:
+    files = (resumed / 'student.py', resumed / 'student_last.pth')
+    images = files_of(resumed.parent)
+    run(sys.executable, '-c', WITHOUT_US, *files, *images, cwd=tmp_path)
+    assert torch.equal(torch.load(tmp_path / 'maps.pt'), expected)
+
+
 def test_inference_of_mmseg(resumed: Path, expected: torch.Tensor) -> None:
     scale = {'test_pipeline.1.scale': (WIDTH, HEIGHT)}
     model = init_model(R18, str(resumed / 'student_last.pth'), 'cpu', scale)

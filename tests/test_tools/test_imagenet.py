@@ -137,6 +137,33 @@ def test_export_student(resumed: Path, tmp_path: Path) -> None:
     assert len(weights['head.fc.bias']) == 1000
 
 
+WITHOUT_US = """
+import sys
+
+sys.modules['mmkd_logit'] = None  # an import of it fails
+config, weights = sys.argv[1:]
+assert 'mmkd_logit' not in open(config).read().split('\\n', 1)[1]
+from mmpretrain import get_model
+
+model = get_model(config, pretrained=weights)
+import torch
+
+saved = torch.load(weights, weights_only=True)['state_dict']
+state = model.state_dict()
+assert list(state) == list(saved)
+assert all(torch.equal(state[name], saved[name]) for name in saved)
+mean = model.data_preprocessor.mean.flatten().tolist()
+assert [round(each, 3) for each in mean] == [123.675, 116.28, 103.53]
+print('loaded', type(model).__name__)
+"""
+
+
+def test_student_loads_where_this_package_is_not(resumed: Path) -> None:
+    files = (resumed / 'student.py', resumed / 'student_last.pth')
+    result = run(sys.executable, '-c', WITHOUT_US, *files, cwd=resumed)
+    assert result.stdout.splitlines()[-1] == 'loaded ImageClassifier'
+
+
 def test_inferencer_of_mmpretrain(resumed: Path, expected: torch.Tensor) -> None:
     infer = ImageClassificationInferencer(
         str(RESNET18), pretrained=str(resumed / 'student_last.pth'), device='cpu'

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from command_lines import CONFIGS, TRAIN, run, scalars
 
-LEAF = CONFIGS / 'kendall_tau' / 'kd_res20_res8_digits.py'
+LEAF = CONFIGS / 'kd_kendall-tau' / 'res20_res8_digits.py'
 
 # Both losses stop after the first of two epochs.
 STOPS = f"""
@@ -25,7 +25,7 @@ def work_dir(teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         'default_hooks.teacher_check.minimum=0',
     )
     run(*TRAIN, 'stops.py', '--cfg-options', *options, cwd=cwd)
-    return cwd / 'work_dirs' / 'stops'
+    return cwd / 'work_dirs' / cwd.name / 'stops'
 
 
 def test_log(work_dir: Path) -> None:

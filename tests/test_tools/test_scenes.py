@@ -1,6 +1,7 @@
 """The small segmentors on drawn scenes, and what can go wrong with them."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,9 @@ import pytest
 import torch
 from command_lines import (
     CONFIGS,
+    EXPORT,
     REPO,
+    TEST,
     TRAIN,
     assert_same,
     attempt,
@@ -306,6 +309,55 @@ def test_teacher_of_other_classes_is_refused(
     assert message in last
     assert 'Take a teacher trained on these classes in this order' in last
     assert 'Iter(train)' not in result.stdout
+
+
+def test_a_picture_of_images_of_different_sizes(
+    cwd: Path, wide: Path, tmp_path: Path
+) -> None:
+    for part in ('leftImg8bit', 'gtFine'):
+        folder = tmp_path / 'mixed' / part / 'val' / 'town'
+        shutil.copytree(cwd / 'data' / 'scenes' / part / 'val' / 'town', folder)
+        first = sorted(folder.glob('*.png'))[0]
+        with Image.open(first) as image:
+            image.crop((0, 0, 100, 90)).save(first)
+    config = tmp_path / 'mixed.py'
+    config.write_text(
+        f'_base_ = {str(WIDE)!r}\n'
+        'test_dataloader = dict(dataset=dict(data_root="mixed"))\n'
+    )
+    run(*PLOT, 'out.png', '--model', 'teacher', config, wide, cwd=tmp_path)
+    assert (tmp_path / 'out.png').stat().st_size > 10_000
+    for arguments, message in (
+        (('--images', '0', '99'), '--images [99]: the test set has the images 0 to 3.'),
+        (('--model', 'x', CONFIGS / 'baseline' / 'res8_digits.py', 'no.pth'), 'no.pth'),
+    ):
+        result = attempt(
+            *(*PLOT, 'out2.png', '--model', 'teacher', config, wide, *arguments),
+            cwd=tmp_path,
+        )
+        assert result.returncode == 1
+        assert message in result.stdout.splitlines()[-1]
+
+
+def test_a_checkpoint_runs_no_code_in_any_tool(
+    cwd: Path, wide: Path, tmp_path: Path
+) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple:
+            return os.mkdir, (str(tmp_path / 'ran'),)
+
+    torch.save({**load(wide), 'bomb': Bomb()}, tmp_path / 'bomb.pth')
+    bomb = tmp_path / 'bomb.pth'
+    for command in (
+        (*PLOT, 'out.png', '--model', 'teacher', WIDE, bomb),
+        (*TEST, WIDE, bomb),
+        (*TRAIN, WIDE, '--work-dir', tmp_path, '--resume', bomb),
+        (*EXPORT, bomb, tmp_path / 'student.pth'),
+    ):
+        result = attempt(*command, cwd=cwd)
+        assert result.returncode == 1
+        assert 'mkdir beside its weights' in result.stdout.splitlines()[-1]
+        assert not (tmp_path / 'ran').exists()
 
 
 def test_plot_segmentations(cwd: Path, dhkd: Path, wide: Path) -> None:

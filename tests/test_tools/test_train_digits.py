@@ -120,10 +120,49 @@ def test_plain_config_refuses_checkpoint_of_distiller(dhkd: Path) -> None:
     result = attempt(*TEST, PLAIN, checkpoint, cwd=dhkd)
 
     assert result.returncode == 1
+    assert f'{checkpoint} does not fit the model ImageClassifier' in result.stdout
+    assert 'in the model only: backbone.conv1.weight' in result.stdout
     last = result.stdout.splitlines()[-1]
-    assert last.startswith(f'{checkpoint} lacks ')
-    assert "the first is 'backbone.conv1.weight'" in last
-    assert "A distiller's checkpoint needs the distiller's config" in last
+    assert 'Export its student with tools/model_converters/export_student.py' in last
+
+
+def test_the_checkpoint_that_is_named_is_tested(dhkd: Path, tmp_path: Path) -> None:
+    """Also with the config that a resumed run has dumped."""
+    accuracy = scalars(dhkd, 'accuracy/top1')
+    assert accuracy[0] != accuracy[-1]
+    config = tmp_path / 'dumped.py'
+    config.write_text(
+        f'_base_ = {str(DHKD)!r}\nresume = True\nwork_dir = {str(dhkd)!r}\n'
+    )
+    first = shutil.copy(dhkd / f'epoch_{EPOCHS}.pth', tmp_path / 'named.pth')
+    weights = load(Path(first))
+    weights['state_dict']['student.head.fc.weight'].zero_()
+    weights['state_dict']['student.head.fc.bias'].zero_()
+    torch.save(weights, first)
+    got = metrics_of(config, Path(first), cwd=tmp_path)
+    assert got['accuracy/top1'] < 20 < accuracy[-1]
+
+
+def test_metrics_go_where_they_can_be_written(dhkd: Path, tmp_path: Path) -> None:
+    """It is said before the test, not after it."""
+    for out, message in (
+        ('x.txt', "'x.txt' must end with .json or .yaml"),
+        ('nowhere/x.json', 'the folder nowhere does not exist'),
+    ):
+        result = attempt(
+            *(*TEST, PLAIN, dhkd / 'student_last.pth', '--out', out), cwd=tmp_path
+        )
+        assert result.returncode == 2
+        assert message in result.stdout.splitlines()[-1]
+
+
+def test_no_run_is_resumed_from_an_exported_student(dhkd: Path) -> None:
+    student = dhkd / 'student_last.pth'
+    result = attempt(*TRAIN, PLAIN, '--resume', student, cwd=dhkd)
+    assert result.returncode == 1
+    last = result.stdout.splitlines()[-1]
+    assert f'{student} holds no message_hub' in last
+    assert f'--cfg-options load_from={student} without --resume' in last
 
 
 def test_export_student(dhkd: Path, tmp_path: Path) -> None:
@@ -132,6 +171,13 @@ def test_export_student(dhkd: Path, tmp_path: Path) -> None:
     by_tool, by_hook = load(tmp_path / 'student.pth'), load(dhkd / 'student_last.pth')
     assert_same(by_tool['state_dict'], by_hook['state_dict'])
     assert f'{len(by_hook["state_dict"])} tensors' in result.stdout
+    config = (tmp_path / 'student.py').read_text()
+    assert config == (dhkd / 'student.py').read_text()
+    assert config.startswith('# The plain student of a distilled run; it needs mmkd_l')
+    assert (
+        Config.fromfile(tmp_path / 'student.py').model == Config.fromfile(PLAIN).model
+    )
+    assert 'TeacherCheckHook' not in config and 'LogitDistiller' not in config
     again = attempt(*EXPORT, 'student.pth', 'again.pth', cwd=tmp_path)
     assert again.returncode == 1
     assert 'These are not the weights of a distiller' in again.stdout

@@ -14,7 +14,7 @@ from command_lines import CONFIGS, REPO, attempt, run, scalars
 LOAD = """
 import json
 
-import mmkd_logit
+import mmkd_logit.registry
 from mmengine.config import Config
 from mmengine.registry import TRANSFORMS
 from mmengine.runner import Runner

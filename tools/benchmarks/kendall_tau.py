@@ -145,7 +145,7 @@ def compare_steps(quick: bool, device: str) -> Table:
     """KD with Kendall's tau / KD."""
     batches, size, rounds = QUICK_STEP if quick else STEP
     work = []
-    for name in (f'kendall_tau/kd_{PAIR}', f'kd/{PAIR}'):
+    for name in (f'kd_kendall-tau/{PAIR}', f'kd/{PAIR}'):
         cfg = Config.fromfile(CONFIGS / f'{name}.py')
         init_default_scope(cfg.default_scope)
         cfg.model.teacher.checkpoint = None
@@ -160,7 +160,7 @@ def compare_steps(quick: bool, device: str) -> Table:
         title=f'Distillation step; {machine(device)}',
     )
     table.add_row(
-        *(f'kendall_tau/kd_{PAIR}', f'{batches[device]}, {size[0]} x {size[1]}'),
+        *(f'kd_kendall-tau/{PAIR}', f'{batches[device]}, {size[0]} x {size[1]}'),
         *ratio_cells(ratios, most=STEP_TARGET),
     )
     return table

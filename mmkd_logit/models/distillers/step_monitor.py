@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable
 
 import torch
 from mmengine.logging import MessageHub, print_log
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from mmkd_logit.structures import LogitRows
 
-# How often, and on how many rows at most, the length of the logits is measured.
+# How often, and on how many rows at most, the logits of the student are measured.
 _INTERVAL = 10
 _MOST_ROWS = 4096
-# A student whose logits are so many times as long as its teacher's has exploded.
-_TOO_LONG = 30.0
+# A student has diverged whose logits are so many times as long as its teacher's while
+# its cross entropy is so many times that of guessing.
+_TOO_LONG = 10.0
+_TOO_WRONG = 2.0
 
 
 class StepMonitor:
@@ -23,7 +27,7 @@ class StepMonitor:
 
     A teacher whose logits are not finite ends training. What a run may recover from is
     a warning, said once: a step without rows, and logits of the student that are not
-    finite or far longer than the teacher's. Nothing here waits for the forward pass of
+    finite, or far longer than the teacher's and wrong. Nothing here waits for the forward pass of
     the student on a GPU.
 
     Args:
@@ -34,7 +38,7 @@ class StepMonitor:
         self._teacher = teacher
         self._said: set[str] = set()
         self._steps = 0
-        self._lengths: _Later | None = None
+        self._measured: _Later | None = None
 
     def __deepcopy__(self, memo: dict) -> StepMonitor:
         """A copy of the model watches its own steps."""
@@ -65,33 +69,36 @@ class StepMonitor:
                 'this is not a rare image, check ignore_index, reduce_zero_label and '
                 'the label files.',
             )
-        self._watch_lengths(rows)
+        self._watch_student(rows)
 
-    def _watch_lengths(self, rows: LogitRows) -> None:
-        if self._lengths is not None:
-            student, teacher = self._lengths.value.tolist()
-            self._lengths = None
-            remedy = (
-                'Lower the learning rate or the loss weights, warm them up, or clip '
-                'gradients: optim_wrapper=dict(clip_grad=dict(max_norm=5.0)).'
-            )
-            if not student < float('inf'):
-                self._say_once(
-                    'not finite', f'logits of the student are not finite. {remedy}'
-                )
-            elif student > _TOO_LONG * max(teacher, 1.0):
-                self._say_once(
-                    'too long',
-                    f"the student's logits are {student / max(teacher, 1.0):.0f} "
-                    "times as long as the teacher's: the run has probably diverged. "
-                    f'{remedy}',
-                )
+    def _watch_student(self, rows: LogitRows) -> None:
+        if self._measured is not None:
+            self._judge(*self._measured.value.tolist(), rows.student.shape[1])
+            self._measured = None
         if self._steps % _INTERVAL == 0 and len(rows) > 0:
-            with torch.no_grad():
-                both = (rows.student[:_MOST_ROWS], rows.teacher[:_MOST_ROWS])
-                lengths = [each.float().norm(dim=1).mean() for each in both]
-            self._lengths = _Later(torch.stack(lengths))
+            self._measured = _Later(_measure(rows))
         self._steps += 1
+
+    def _judge(
+        self, length: float, of_teacher: float, entropy: float, classes: int
+    ) -> None:
+        remedy = (
+            'Lower the learning rate or the loss weights, warm them up, or clip '
+            'gradients: optim_wrapper=dict(clip_grad=dict(max_norm=5.0)).'
+        )
+        guessing = math.log(classes)
+        times = length / max(of_teacher, 1.0)
+        if not math.isfinite(length):
+            self._say_once(
+                'not finite', f'logits of the student are not finite. {remedy}'
+            )
+        elif times > _TOO_LONG and not entropy <= _TOO_WRONG * guessing:
+            self._say_once(
+                'diverged',
+                f"the student's logits are {times:.0f} times as long as the teacher's, "
+                f'and its cross entropy is {entropy:.1f}, where guessing has '
+                f'{guessing:.1f}: the run has probably diverged. {remedy}',
+            )
 
     def _say_once(self, what: str, message: str) -> None:
         if what not in self._said:
@@ -101,6 +108,17 @@ class StepMonitor:
                 logger='current',
                 level=logging.WARNING,
             )
+
+
+@torch.no_grad()
+def _measure(rows: LogitRows) -> Tensor:
+    """Mean length of both logits and, infinite without labels, the cross entropy."""
+    student, teacher = rows.student[:_MOST_ROWS].float(), rows.teacher[:_MOST_ROWS]
+    entropy = student.new_tensor(math.inf)
+    if rows.labels is not None:
+        entropy = cross_entropy(student, rows.labels[:_MOST_ROWS])
+    lengths = [each.float().norm(dim=1).mean() for each in (student, teacher)]
+    return torch.stack([*lengths, entropy])
 
 
 class _Later:

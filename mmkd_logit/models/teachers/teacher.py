@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.dist import broadcast
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmkd_logit.checkpoint import (
     class_names,
@@ -28,6 +28,9 @@ from mmkd_logit.registry import MODELS
 from mmkd_logit.rng import side_rng
 
 _MISSING: Any = object()
+_HALF = (torch.float16, torch.bfloat16)
+# Autocast makes the weights of these narrow anyway. They are nearly all there are.
+_NARROW_LAYERS = (nn.Linear, nn.Conv2d)
 
 
 class Teacher:
@@ -44,7 +47,8 @@ class Teacher:
         checkpoint (str | None): Path or http(s) address of its weights. Must be
             given; None means random weights, and warns.
         dtype (str, optional): Floating point type that it runs in, as 'bfloat16'.
-            Defaults to None, that of the student.
+            In 'bfloat16' and 'float16' it runs as in mixed precision: what needs
+            float32, such as a norm, keeps it. Defaults to None, that of the student.
         channels_last (bool): Whether it runs in the channels_last memory format.
             Defaults to False.
         compile (bool | dict): Whether it is compiled; a dict holds the arguments of
@@ -84,6 +88,7 @@ class Teacher:
         """Names of its classes, if its checkpoint holds them."""
         self.module: BaseModel | None = None
         self._forward: Callable[..., Any] | None = None
+        self._tried = False
         self._renormalize: Renormalize | None = None
 
     def __deepcopy__(self, memo: dict) -> Teacher:
@@ -109,7 +114,8 @@ class Teacher:
 
         Raises:
             FileNotFoundError: If the checkpoint does not exist.
-            ValueError: If the checkpoint can not be read or does not fit the model.
+            ValueError: If the checkpoint can not be read or does not fit the model, or
+                the model cannot run in ``dtype``.
         """
         if self.loaded:
             return
@@ -135,10 +141,13 @@ class Teacher:
                 student.data_preprocessor, module.data_preprocessor
             )
         like = next(student.parameters())
-        module.eval().requires_grad_(False)
-        module.to(device=like.device, dtype=self.dtype or like.dtype)
+        module.requires_grad_(False).to(device=like.device)
+        if self.dtype is None:
+            module.to(like.dtype)
         if self.channels_last:
             module.to(memory_format=torch.channels_last)
+        self._settle(module)
+        self._check_dtype(module, like.device)
         self.module = self._forward = module
         if self.compile:
             options = self.compile if isinstance(self.compile, dict) else {}
@@ -161,15 +170,101 @@ class Teacher:
         """Follow the distiller to another device or type."""
         if self.module is not None:
             self.module._apply(fn)
-            if self.dtype is not None:
-                self.module.to(self.dtype)
+            self._settle(self.module)
+
+    def _settle(self, module: nn.Module) -> None:
+        """Give the model its type and mode, where it is now."""
+        if self.dtype in _HALF:
+            module.to(torch.float32)
+            for layer in module.modules():
+                if type(layer) in _NARROW_LAYERS:
+                    layer.to(self.dtype)
+        elif self.dtype is not None:
+            module.to(self.dtype)
+        # LeViT and others keep a plain tensor from here on, of this device and type.
+        module.eval()
+
+    def _in_dtype(self, device: torch.device) -> AbstractContextManager:
+        """Where the model runs in its type, be it inside mixed precision or not."""
+        if self.dtype in _HALF:
+            # Models make tensors of float32 as they run (the masks of Swin), which
+            # only autocast brings together with narrow ones.
+            return torch.autocast(device.type, dtype=self.dtype)
+        if self.dtype is not None:
+            return torch.autocast(device.type, enabled=False)
+        return nullcontext()
+
+    def _check_dtype(self, module: BaseModel, device: torch.device) -> None:
+        """Refuse a half precision that the device or the model does not take."""
+        if self.dtype not in _HALF:
+            return
+        one = torch.ones(1, 1, device=device)
+        with warnings.catch_warnings():
+            # Where there is none, torch warns and goes on in float32.
+            warnings.simplefilter('ignore')
+            with self._in_dtype(device):
+                given = (one @ one).dtype
+        if given != self.dtype:
+            raise self._refusal(
+                f'torch {torch.__version__} has no such autocast for {device.type!r}'
+            )
+        channels = _image_channels(module)
+        for height, width in _image_sizes(module):
+            image = torch.linspace(-1, 1, channels * height * width, device=device)
+            if self._try(module, image.view(1, channels, height, width)):
+                break
+
+    def _try(self, module: BaseModel, image: Tensor) -> bool:
+        """Run one image, to refuse a type here rather than in a step of training.
+
+        Returns:
+            bool: Whether it ran. False if it does not in float32 either.
+
+        Raises:
+            ValueError: If it runs in float32, but not in ``dtype``.
+        """
+        buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
+        devices = [image.device] if image.is_cuda else []
+        with torch.no_grad(), torch.random.fork_rng(devices):
+            try:
+                with self._in_dtype(image.device):
+                    module(image, mode='tensor')
+                self._tried = True
+            except Exception as error:
+                if self._runs_in_float32(module, image):
+                    reason = f'{type(error).__name__}: {error}'
+                    raise self._refusal(reason) from error
+            finally:
+                for buffer, value in buffers:
+                    buffer.copy_(value)
+        return self._tried
+
+    def _runs_in_float32(self, module: BaseModel, image: Tensor) -> bool:
+        module.to(torch.float32)
+        try:
+            with torch.autocast(image.device.type, enabled=False):
+                module(image, mode='tensor')
+        except Exception:
+            return False
+        finally:
+            self._settle(module)
+        return True
+
+    def _refusal(self, reason: str) -> ValueError:
+        other = 'bfloat16' if self.dtype == torch.float16 else 'float16'
+        return ValueError(
+            f'{self.name} cannot run in {_short(self.dtype)}: {reason}. Set '
+            f"teacher.dtype='float32' or {other!r}, or leave it out."
+        )
 
     def prepare(self, inputs: Tensor) -> Tensor:
         """Images as the student gets them, as the teacher expects them."""
         if self._renormalize is not None:
             inputs = self._renormalize(inputs)
+        # Autocast narrows them where they are used.
+        dtype = torch.float32 if self.dtype in _HALF else self.dtype
         return inputs.to(
-            dtype=self.dtype or inputs.dtype,
+            dtype=dtype or inputs.dtype,
             memory_format=torch.channels_last
             if self.channels_last
             else torch.preserve_format,
@@ -188,12 +283,16 @@ class Teacher:
 
         Raises:
             TypeError: If the model gives anything but one tensor.
+            ValueError: If it cannot run in ``dtype``, and no image that it takes was
+                known when it was loaded.
         """
         assert self._forward is not None, 'Teacher.load() comes first.'
-        # A type that was asked for holds under mixed precision too.
-        as_asked = torch.autocast(inputs.device.type, enabled=False)
-        with nullcontext() if self.dtype is None else as_asked:
-            logits = self._forward(self.prepare(inputs), mode='tensor')
+        inputs = self.prepare(inputs)
+        if self.dtype in _HALF and not self._tried:
+            assert self.module is not None
+            self._try(self.module, inputs[:1])
+        with self._in_dtype(inputs.device):
+            logits = self._forward(inputs, mode='tensor')
         if not isinstance(logits, Tensor):
             raise TypeError(
                 f'{self.name} must give one tensor of logits, but gave a '
@@ -205,19 +304,43 @@ class Teacher:
     def predict(self, inputs: Tensor, data_samples: Sequence[Any]) -> list[Any]:
         """Predictions of preprocessed images, as the toolbox's evaluator takes them."""
         assert self.module is not None, 'Teacher.load() comes first.'
-        return self.module(self.prepare(inputs), data_samples, mode='predict')
+        inputs = self.prepare(inputs)
+        with self._in_dtype(inputs.device):
+            return self.module(inputs, data_samples, mode='predict')
 
 
 def _dtype(name: str | None) -> torch.dtype | None:
     if name is None:
         return None
     dtype = getattr(torch, str(name).removeprefix('torch.'), None)
-    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+    if dtype not in (*_HALF, torch.float32, torch.float64):
         raise ValueError(
-            "teacher.dtype must be a floating point type as 'bfloat16', but got "
-            f'{name!r}.'
+            "teacher.dtype must be 'bfloat16', 'float16', 'float32' or 'float64', but "
+            f'got {name!r}.'
         )
     return dtype
+
+
+def _short(dtype: torch.dtype | None) -> str:
+    return str(dtype).removeprefix('torch.')
+
+
+def _image_channels(module: nn.Module) -> int:
+    """Channels of the images that a model takes: its stem is a convolution."""
+    layers = (layer for layer in module.modules() if isinstance(layer, nn.Conv2d))
+    return next((layer.in_channels for layer in layers), 3)
+
+
+def _image_sizes(module: nn.Module) -> Iterator[tuple[int, int]]:
+    """Sizes of images that a model may take, the surest first."""
+    for part in module.modules():
+        # Of models with an embedding for each position.
+        size = getattr(part, 'img_size', None) or getattr(part, 'init_input_size', None)
+        if size:
+            yield (size, size) if isinstance(size, int) else tuple(size)
+            break
+    yield 32, 32
+    yield 224, 224
 
 
 def _read_config(path: str) -> Config:

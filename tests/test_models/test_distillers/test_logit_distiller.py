@@ -487,10 +487,14 @@ def test_exploding_logits_are_said_once(
         step(model, data)
     assert not warned
     model.student.head.fc.bias.data[0] = 1e4
+    for _ in range(25):  # long, but right: another scale than the teacher's
+        step(model, batch(num_classes=1))
+    assert not warned
     for _ in range(45):
         step(model, data)
     (said,) = warned
     assert 'times as long as the teacher' in said and 'learning rate' in said
+    assert 'guessing has 1.6' in said
     copied = copy.deepcopy(model)  # as EMA does, in the middle of training
     assert copied._monitor is not model._monitor
 
