@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import SimpleNamespace
@@ -134,7 +135,8 @@ def _known_objects() -> dict[str, Any]:
             raise RefusedObjectError(f'{getattr(owner, "__name__", owner)}.{name}')
         return getattr(owner, name)
 
-    core = np._core if hasattr(np, '_core') else np.core
+    home = 'numpy.core' if np.__version__.startswith('1.') else 'numpy._core'
+    multiarray = import_module(f'{home}.multiarray')
     known = {
         'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
         'numpy.ndarray': np.ndarray,
@@ -143,8 +145,8 @@ def _known_objects() -> dict[str, Any]:
     for name in ('builtins', '__builtin__'):  # Python 3, and its protocol 2
         known[f'{name}.getattr'] = method_of_buffer
     for name in ('numpy._core', 'numpy.core'):  # numpy 2, numpy 1
-        known[f'{name}.multiarray._reconstruct'] = core.multiarray._reconstruct
-        known[f'{name}.multiarray.scalar'] = core.multiarray.scalar
+        known[f'{name}.multiarray._reconstruct'] = multiarray._reconstruct
+        known[f'{name}.multiarray.scalar'] = multiarray.scalar
     for code in '?bBhHiIlLqQefdgFDGSU':
         kind = type(np.dtype(code))
         known[f'{kind.__module__}.{kind.__qualname__}'] = kind
@@ -155,7 +157,13 @@ def _safe_pickle(known: dict[str, Any]) -> Any:
     """A stand-in for ``pickle`` that unpickles tensors and known objects only."""
     from torch._weights_only_unpickler import _get_allowed_globals
 
-    allowed = {**_get_allowed_globals(), **known}
+    def encode(text: str, encoding: str) -> bytes:
+        """The way of protocol 2 to write bytes."""
+        if encoding != 'latin1':
+            raise RefusedObjectError(f'_codecs.encode to {encoding}')
+        return text.encode(encoding)
+
+    allowed = {**_get_allowed_globals(), '_codecs.encode': encode, **known}
     kinds = tuple({v for v in allowed.values() if isinstance(v, type)} - {type})
     base: Any = pickle._Unpickler  # in Python: the one in C cannot be restricted so
 

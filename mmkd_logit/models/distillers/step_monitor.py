@@ -27,8 +27,8 @@ class StepMonitor:
 
     A teacher whose logits are not finite ends training. What a run may recover from is
     a warning, said once: a step without rows, and logits of the student that are not
-    finite, or far longer than the teacher's and wrong. Nothing here waits for the forward pass of
-    the student on a GPU.
+    finite, or far longer than the teacher's and wrong. Nothing here waits for the
+    student's forward pass on a GPU.
 
     Args:
         teacher (str): The teacher's name, for messages.
@@ -73,7 +73,8 @@ class StepMonitor:
 
     def _watch_student(self, rows: LogitRows) -> None:
         if self._measured is not None:
-            self._judge(*self._measured.value.tolist(), rows.student.shape[1])
+            length, of_teacher, entropy = self._measured.value.tolist()
+            self._judge(length, of_teacher, entropy, rows.student.shape[1])
             self._measured = None
         if self._steps % _INTERVAL == 0 and len(rows) > 0:
             self._measured = _Later(_measure(rows))

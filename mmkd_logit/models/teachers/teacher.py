@@ -198,21 +198,29 @@ class Teacher:
         """Refuse a half precision that the device or the model does not take."""
         if self.dtype not in _HALF:
             return
-        one = torch.ones(1, 1, device=device)
-        with warnings.catch_warnings():
-            # Where there is none, torch warns and goes on in float32.
-            warnings.simplefilter('ignore')
-            with self._in_dtype(device):
-                given = (one @ one).dtype
-        if given != self.dtype:
+        if not self._autocasts(device):
+            other = 'float16' if self.dtype == torch.bfloat16 else 'bfloat16'
             raise self._refusal(
-                f'torch {torch.__version__} has no such autocast for {device.type!r}'
+                f'torch {torch.__version__} has no autocast to it on this '
+                f'{device.type}',
+                f"{other!r} or 'float32'",
             )
         channels = _image_channels(module)
         for height, width in _image_sizes(module):
             image = torch.linspace(-1, 1, channels * height * width, device=device)
             if self._try(module, image.view(1, channels, height, width)):
                 break
+
+    def _autocasts(self, device: torch.device) -> bool:
+        one = torch.ones(1, 1, device=device)
+        with warnings.catch_warnings():
+            # Where there is none, torch raises an error, or warns and does without.
+            warnings.simplefilter('ignore')
+            try:
+                with self._in_dtype(device):
+                    return (one @ one).dtype == self.dtype
+            except RuntimeError:
+                return False
 
     def _try(self, module: BaseModel, image: Tensor) -> bool:
         """Run one image, to refuse a type here rather than in a step of training.
@@ -232,8 +240,10 @@ class Teacher:
                 self._tried = True
             except Exception as error:
                 if self._runs_in_float32(module, image):
-                    reason = f'{type(error).__name__}: {error}'
-                    raise self._refusal(reason) from error
+                    reason = f'{type(error).__name__}: {error}'.rstrip('.')
+                    raise self._refusal(
+                        reason, "'float32', in which it runs"
+                    ) from error
             finally:
                 for buffer, value in buffers:
                     buffer.copy_(value)
@@ -250,11 +260,11 @@ class Teacher:
             self._settle(module)
         return True
 
-    def _refusal(self, reason: str) -> ValueError:
-        other = 'bfloat16' if self.dtype == torch.float16 else 'float16'
+    def _refusal(self, reason: str, instead: str) -> ValueError:
+        dtype = str(self.dtype).removeprefix('torch.')
         return ValueError(
-            f'{self.name} cannot run in {_short(self.dtype)}: {reason}. Set '
-            f"teacher.dtype='float32' or {other!r}, or leave it out."
+            f'{self.name} cannot run in {dtype}: {reason}. Set teacher.dtype to '
+            f'{instead}.'
         )
 
     def prepare(self, inputs: Tensor) -> Tensor:
@@ -321,10 +331,6 @@ def _dtype(name: str | None) -> torch.dtype | None:
     return dtype
 
 
-def _short(dtype: torch.dtype | None) -> str:
-    return str(dtype).removeprefix('torch.')
-
-
 def _image_channels(module: nn.Module) -> int:
     """Channels of the images that a model takes: its stem is a convolution."""
     layers = (layer for layer in module.modules() if isinstance(layer, nn.Conv2d))
@@ -333,12 +339,14 @@ def _image_channels(module: nn.Module) -> int:
 
 def _image_sizes(module: nn.Module) -> Iterator[tuple[int, int]]:
     """Sizes of images that a model may take, the surest first."""
-    for part in module.modules():
-        # Of models with an embedding for each position.
-        size = getattr(part, 'img_size', None) or getattr(part, 'init_input_size', None)
-        if size:
-            yield (size, size) if isinstance(size, int) else tuple(size)
-            break
+    # Models with an embedding for each position know theirs.
+    names = ('img_size', 'init_input_size')
+    told = (getattr(part, name, None) for part in module.modules() for name in names)
+    size = next((size for size in told if isinstance(size, (int, tuple, list))), ())
+    if isinstance(size, int):
+        yield size, size
+    elif len(size) == 2:
+        yield size[0], size[1]
     yield 32, 32
     yield 224, 224
 
