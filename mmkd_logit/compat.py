@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from collections import Counter
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -139,6 +140,8 @@ def _known_objects() -> dict[str, Any]:
     multiarray = import_module(f'{home}.multiarray')
     known = {
         'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
+        # Milestones of mmengine's schedulers.
+        'collections.Counter': Counter,
         'numpy.ndarray': np.ndarray,
         'numpy.dtype': np.dtype,
     }
