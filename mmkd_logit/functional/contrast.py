@@ -40,9 +40,11 @@ def instance_contrast_loss(
             {e^{\hat s_n \cdot \hat t_n / \tau} +
              \sum_k e^{\hat s_n \cdot \hat q_k / \tau}}
 
-    A hat is a row divided by its length. A student's row shorter than 1 stays as it is,
-    which bounds its gradient: that of a cosine grows with one over the length, and
-    classifiers often start with short logits. An empty queue gives 0.
+    A hat is a row divided by its length. A student's row shorter than
+    :math:`\sqrt C`, whose logits are below 1 in the root mean square, is divided by
+    :math:`\sqrt C` instead, which bounds its gradient: that of a cosine grows with one
+    over the length, and classifiers often start with short logits. An empty queue
+    gives 0.
 
     Source: https://arxiv.org/abs/2411.10693; that rows are divided by their length is
     our reading, as in MoCo, and that short ones are not is ours.
@@ -101,8 +103,8 @@ def sample_contrast_loss(
         L = \frac1N \sum_n -\log \frac{e^{S_{nn}}}{\sum_m e^{S_{nm}}}, \qquad
         S_{nm} = \hat s_n \cdot \hat t_m / \tau
 
-    A hat is a row divided by its length; a student's row shorter than 1 stays as it is,
-    as in :func:`instance_contrast_loss`.
+    A hat is a row divided by its length; a short one of the student as in
+    :func:`instance_contrast_loss`.
 
     Source: https://arxiv.org/abs/2411.10693
 
@@ -125,7 +127,7 @@ def sample_contrast_loss(
     Example:
         >>> import torch
         >>> from mmkd_logit.functional import sample_contrast_loss
-        >>> student = torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 1.0]])
+        >>> student = torch.tensor([[2.0, 0.0, 0.0], [0.0, 2.0, 2.0]])
         >>> teacher = torch.tensor([[4.0, 1.0, 0.0], [0.0, 0.0, 2.0]])
         >>> print(f'{sample_contrast_loss(student, teacher):.4f}')
         0.0371
@@ -158,8 +160,8 @@ def category_contrast_loss(
 
     :math:`P_n` are the other rows of the same class, :math:`N'` is the number of rows
     that have one. The rest adds nothing; if no row has one, the loss is a 0 that keeps
-    the graph. A hat is a row divided by its length; a student's row shorter than 1
-    stays as it is, as in :func:`instance_contrast_loss`.
+    the graph. A hat is a row divided by its length; a short one of the student as in
+    :func:`instance_contrast_loss`.
 
     Source: https://arxiv.org/abs/2411.10693
 
@@ -184,7 +186,7 @@ def category_contrast_loss(
     Example:
         >>> import torch
         >>> from mmkd_logit.functional import category_contrast_loss
-        >>> student = torch.tensor([[2.0, 0.0, 0.0], [3.0, 1.0, 1.0], [0.0, 1.0, 1.0]])
+        >>> student = torch.tensor([[2.0, 0.0, 0.0], [3.0, 1.0, 1.0], [0.0, 2.0, 2.0]])
         >>> teacher = torch.tensor([[4.0, 1.0, 0.0], [2.0, 0.0, 0.0], [0.0, 0.0, 2.0]])
         >>> target = torch.tensor([0, 0, 2])
         >>> print(f'{category_contrast_loss(student, teacher, target):.4f}')
@@ -288,17 +290,18 @@ def direction(logits: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 def _query(
     logits: Tensor, dtype: torch.dtype
 ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """Rows divided by their length, or by 1 if that is more; and their chain rule.
+    """Rows divided by their length, at least by sqrt(C); and their chain rule.
 
     The second takes the gradient for these rows to that for the logits, in place.
     """
     unit, length = direction(logits, dtype)
-    short = length < 1
-    query = torch.where(short, logits.detach().to(dtype), unit)
+    least = logits.shape[1] ** 0.5
+    short = length < least
+    query = torch.where(short, logits.detach().to(dtype) / least, unit)
 
     def chain_rule(slope: Tensor) -> Tensor:
         along = (slope * query).sum(1, keepdim=True).masked_fill_(short, 0)
-        inverse = length.clamp(min=1).reciprocal_()
+        inverse = length.clamp(min=least).reciprocal_()
         return slope.addcmul_(query, along, value=-1).mul_(inverse)
 
     return query, chain_rule

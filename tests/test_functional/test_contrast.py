@@ -231,14 +231,15 @@ def test_many_small_logits_are_a_direction(dtype: torch.dtype, size: float) -> N
     assert error < 1e-3
 
 
-def test_a_row_of_zeros_is_similar_to_nothing_and_moves_as_one_of_length_1() -> None:
+def test_a_row_of_zeros_is_similar_to_nothing_and_moves_as_a_short_one() -> None:
     student, teacher = torch.zeros(2, 3, requires_grad=True), torch.eye(3)[:2]
     loss = sample_contrast_loss(student, teacher, tau=0.5)
     loss.backward()
     np.testing.assert_allclose(loss.item(), np.log(2), rtol=1e-6)
-    # Half the negative's direction less half its own, over tau, of a mean of two.
+    # Half the negative's direction less half its own, over tau and sqrt(C), of a mean
+    # of two.
     expected = torch.tensor([[-0.5, 0.5, 0.0], [0.5, -0.5, 0.0]])
-    torch.testing.assert_close(student.grad, expected)
+    torch.testing.assert_close(student.grad, expected / 3**0.5)
     key = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]])
     loss = sample_contrast_loss(key, key, tau=0.5)
     np.testing.assert_allclose(
@@ -253,20 +254,21 @@ def test_short_rows_keep_their_length_which_bounds_their_gradient(
 ) -> None:
     torch.manual_seed(0)
     student, teacher = torch.randn(2, N, C, dtype=torch.float64)
-    student = length * student / student.norm(dim=1, keepdim=True)
+    # In units of the length of a row whose root mean square is 1.
+    student = length * C**0.5 * student / student.norm(dim=1, keepdim=True)
     leaf = student.clone().requires_grad_()
     value = losses(N)[name](leaf, teacher)
     (grad,) = torch.autograd.grad(value, leaf)
-    # A row longer than 1 is divided by its length: give it that by hand.
+    # What is divided by hand is below that length, and divided by it once more.
     leaf = student.clone().requires_grad_()
-    unit = leaf / leaf.norm(dim=1, keepdim=True).clamp(min=1)
-    stretched = losses(N)[name](unit * (1 - 1e-12), teacher)
+    unit = leaf / leaf.norm(dim=1, keepdim=True).clamp(min=C**0.5)
+    stretched = losses(N)[name](unit * C**0.5 * (1 - 1e-12), teacher)
     torch.testing.assert_close(value, stretched, rtol=1e-9, atol=0)
     (expected,) = torch.autograd.grad(stretched, leaf)
     torch.testing.assert_close(grad, expected, rtol=1e-6, atol=1e-9)
     # Each similarity has a gradient of 1 / tau at most, in a mean over rows.
     sizes = grad.norm(dim=1) * (grad != 0).any(1).sum()
-    assert sizes.max() <= 2 / 0.2 / max(1.0, length) + 1e-9
+    assert sizes.max() <= 2 / 0.2 / C**0.5 / max(1.0, length) + 1e-9
 
 
 def test_a_queue_in_half_precision_is_compared_in_single() -> None:
