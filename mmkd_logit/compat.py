@@ -71,18 +71,34 @@ def register_config_packages() -> None:
 
     find = Config._get_cfg_path
 
-    def find_without_our_scope(path: str, filename: str) -> tuple[str, str | None]:
-        path, scope = find(path, filename)
-        return path, None if scope == 'mmkd_logit' else scope
+    def find_ours_too(path: str, filename: str) -> tuple[str, str | None]:
+        package, found, name = path.partition('::')
+        if not found or package != 'mmkd_logit':
+            return find(path, filename)
+        # mmengine does not see an editable install. And it would look for every type
+        # of the inherited config in the package that it comes from: ours hold types of
+        # the toolboxes, found by the default scope.
+        return str(_our_config(name)), None
 
-    # mmengine would look for every type of an inherited config in the package that
-    # it comes from. Ours hold types of the toolboxes, found by the default scope.
-    Config._get_cfg_path = staticmethod(find_without_our_scope)
+    Config._get_cfg_path = staticmethod(find_ours_too)
     MODULE2PACKAGE['mmkd_logit'] = 'mmkd_logit'
     # mmengine asks for the distribution; the fork has another name than upstream,
     # and mmengine finds it by the name of the module.
     if _version('mmsegmentation') is None:
         MODULE2PACKAGE['mmseg'] = 'mmseg'
+
+
+def _our_config(name: str) -> Path:
+    """A config of this package by its name, installed or in a checkout."""
+    package = Path(__file__).parent
+    folders = (package / '.mim' / 'configs', package.parent / 'configs')
+    folder = next((each for each in folders if each.is_dir()), folders[0])
+    if not (folder / name).is_file():
+        raise FileNotFoundError(
+            f'mmkd_logit has no config {name!r} (looked in {folder}). Its configs are '
+            "named as 'mmkd_logit::_base_/methods/dhkd.py'."
+        )
+    return folder / name
 
 
 class RefusedObjectError(pickle.UnpicklingError):

@@ -65,9 +65,6 @@ def test_the_config_of_the_readme_merges(tmp_path: Path) -> None:
         for block in code_blocks(ROOT / 'README.md', 'python')
         if block.startswith('_base_')
     )
-    # An uninstalled checkout has no package to inherit from.
-    methods = ROOT / 'configs' / '_base_' / 'methods'
-    example = example.replace('mmkd_logit::_base_/methods', str(methods))
     path = tmp_path / 'mine.py'
     path.write_text(example)
     model = Config.fromfile(path).model

@@ -110,6 +110,17 @@ def test_a_leaf_of_an_older_release_is_told_what_to_write(tmp_path: Path) -> Non
         read(path)
 
 
+def test_configs_of_ours_are_inherited_by_name(tmp_path: Path) -> None:
+    path = tmp_path / 'mine.py'
+    path.write_text(
+        "_base_ = 'mmkd_logit::_base_/methods/dhkd.py'\nmodel = dict(a=1)\n"
+    )
+    assert Config.fromfile(path).method.losses.dhkd.head == 'aux'
+    path.write_text("_base_ = 'mmkd_logit::methods/dhkd.py'\nmodel = dict(a=1)\n")
+    with pytest.raises(FileNotFoundError, match=r"no config 'methods/dhkd.py'.*named"):
+        read(path)
+
+
 def test_the_work_dir_is_named_by_folder_and_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
