@@ -41,10 +41,10 @@ def instance_contrast_loss(
              \sum_k e^{\hat s_n \cdot \hat q_k / \tau}}
 
     A hat is a row divided by its length. A student's row shorter than
-    :math:`\sqrt C`, whose logits are below 1 in the root mean square, is divided by
-    :math:`\sqrt C` instead, which bounds its gradient: that of a cosine grows with one
-    over the length, and classifiers often start with short logits. An empty queue
-    gives 0.
+    :math:`1 / \tau` is divided by :math:`1 / \tau` instead. The gradient of a cosine
+    grows with one over the length, and classifiers often start with short logits: so
+    that of :math:`\hat s \cdot \hat t / \tau` is never above 1, as in cross entropy. An
+    empty queue gives 0.
 
     Source: https://arxiv.org/abs/2411.10693; that rows are divided by their length is
     our reading, as in MoCo, and that short ones are not is ours.
@@ -68,7 +68,7 @@ def instance_contrast_loss(
     Example:
         >>> import torch
         >>> from mmkd_logit.functional import instance_contrast_loss
-        >>> student = torch.tensor([[2.0, 0.0, 0.0]])
+        >>> student = torch.tensor([[8.0, 0.0, 0.0]])
         >>> teacher = torch.tensor([[4.0, 1.0, 0.0]])
         >>> queue = torch.tensor([[0.0, 3.0, 0.0], [0.0, 1.0, 1.0]])
         >>> print(f'{instance_contrast_loss(student, teacher, queue):.4f}')
@@ -127,7 +127,7 @@ def sample_contrast_loss(
     Example:
         >>> import torch
         >>> from mmkd_logit.functional import sample_contrast_loss
-        >>> student = torch.tensor([[2.0, 0.0, 0.0], [0.0, 2.0, 2.0]])
+        >>> student = torch.tensor([[8.0, 0.0, 0.0], [0.0, 8.0, 8.0]])
         >>> teacher = torch.tensor([[4.0, 1.0, 0.0], [0.0, 0.0, 2.0]])
         >>> print(f'{sample_contrast_loss(student, teacher):.4f}')
         0.0371
@@ -186,7 +186,7 @@ def category_contrast_loss(
     Example:
         >>> import torch
         >>> from mmkd_logit.functional import category_contrast_loss
-        >>> student = torch.tensor([[2.0, 0.0, 0.0], [3.0, 1.0, 1.0], [0.0, 2.0, 2.0]])
+        >>> student = torch.tensor([[8.0, 0.0, 0.0], [9.0, 3.0, 3.0], [0.0, 8.0, 8.0]])
         >>> teacher = torch.tensor([[4.0, 1.0, 0.0], [2.0, 0.0, 0.0], [0.0, 0.0, 2.0]])
         >>> target = torch.tensor([0, 0, 2])
         >>> print(f'{category_contrast_loss(student, teacher, target):.4f}')
@@ -205,7 +205,7 @@ def category_contrast_loss(
     classes = target[own][:, None]
 
     def sum_fn(wants_grad: bool) -> tuple[Tensor, Tensor]:
-        query, through_length = _query(student, dtype)
+        query, through_length = _query(student, dtype, 1 / tau)
         negatives, mean = _over_negatives(
             query, teacher, lambda part: classes != target[part], tau
         )
@@ -261,7 +261,7 @@ def _one_positive(
     dtype = compute_dtype(student, positive, keys)
 
     def sum_fn(wants_grad: bool) -> tuple[Tensor, Tensor]:
-        query, through_length = _query(student, dtype)
+        query, through_length = _query(student, dtype, 1 / tau)
         key, _ = direction(positive, dtype)
         negatives, mean = _over_negatives(query, keys, mask_fn, tau)
         gap = negatives - (query * key).sum(1, keepdim=True) / tau
@@ -288,14 +288,13 @@ def direction(logits: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 
 
 def _query(
-    logits: Tensor, dtype: torch.dtype
+    logits: Tensor, dtype: torch.dtype, least: float
 ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """Rows divided by their length, at least by sqrt(C); and their chain rule.
+    """Rows divided by their length, or by ``least``; and their chain rule.
 
     The second takes the gradient for these rows to that for the logits, in place.
     """
     unit, length = direction(logits, dtype)
-    least = logits.shape[1] ** 0.5
     short = length < least
     query = torch.where(short, logits.detach().to(dtype) / least, unit)
 

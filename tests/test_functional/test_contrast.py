@@ -19,6 +19,7 @@ from mmkd_logit.functional import (
 )
 
 N, C, K = 7, 5, 11
+TAU = 0.2
 TARGET = torch.tensor([0, 3, 0, 1, 3, 0, 4])
 HALF_AND_SINGLE = (torch.float16, torch.bfloat16, torch.float32)
 
@@ -50,24 +51,30 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
+def query(rows: np.ndarray, tau: float) -> np.ndarray:
+    """The student's rows; short ones are not divided by their length."""
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.where(length < 1 / tau, rows * tau, rows / np.maximum(length, 1e-300))
+
+
 def naive_instance(s, t, queue, mask=None, tau=0.2) -> float:
     total = 0.0
     for i in range(len(s)):
-        scores = [unit(s)[i] @ unit(t)[i] / tau]
+        scores = [query(s, tau)[i] @ unit(t)[i] / tau]
         for k in range(len(queue)):
             if mask is None or mask[i, k]:
-                scores.append(unit(s)[i] @ unit(queue)[k] / tau)
+                scores.append(query(s, tau)[i] @ unit(queue)[k] / tau)
         total += logsumexp(scores) - scores[0]
     return total / len(s)
 
 
 def naive_sample(s, t, tau=0.2) -> float:
-    scores = unit(s) @ unit(t).T / tau
+    scores = query(s, tau) @ unit(t).T / tau
     return np.mean(logsumexp(scores, axis=1) - np.diag(scores))
 
 
 def naive_category(s, t, y, tau=0.2) -> float:
-    scores = unit(s) @ unit(t).T / tau
+    scores = query(s, tau) @ unit(t).T / tau
     each = []
     for i in range(len(s)):
         positives = [p for p in range(len(s)) if y[p] == y[i] and p != i]
@@ -126,7 +133,8 @@ def test_gradcheck(name: str, chunk: int, monkeypatch: pytest.MonkeyPatch) -> No
 @every_loss
 def test_only_directions_count(name: str) -> None:
     student, teacher = pair()
-    scale = torch.rand(N, 1, dtype=torch.float64) * 100 + 1e-3
+    student = 10 * student / student.norm(dim=1, keepdim=True)
+    scale = torch.rand(N, 1, dtype=torch.float64) * 100 + 1
     loss = losses()[name]
     torch.testing.assert_close(loss(student * scale, teacher), loss(student, teacher))
     torch.testing.assert_close(loss(student, teacher * scale), loss(student, teacher))
@@ -137,7 +145,8 @@ def test_rows_of_a_larger_batch(offset: int) -> None:
     """The mean over parts of the batch is the mean over the whole."""
     student, teacher = pair()
     part = slice(offset, offset + 3)
-    scores = (unit(student.detach().numpy()) @ unit(teacher.numpy()).T / 0.2)[part]
+    rows = query(student.detach().numpy(), TAU)
+    scores = (rows @ unit(teacher.numpy()).T / TAU)[part]
     expected = logsumexp(scores, axis=1) - np.diagonal(scores, offset)
     got = sample_contrast_loss(student[part], teacher, offset=offset)
     np.testing.assert_allclose(got.item(), expected.mean(), rtol=1e-12)
@@ -236,10 +245,9 @@ def test_a_row_of_zeros_is_similar_to_nothing_and_moves_as_a_short_one() -> None
     loss = sample_contrast_loss(student, teacher, tau=0.5)
     loss.backward()
     np.testing.assert_allclose(loss.item(), np.log(2), rtol=1e-6)
-    # Half the negative's direction less half its own, over tau and sqrt(C), of a mean
-    # of two.
-    expected = torch.tensor([[-0.5, 0.5, 0.0], [0.5, -0.5, 0.0]])
-    torch.testing.assert_close(student.grad, expected / 3**0.5)
+    # Half the negative's direction less half its own, of a mean of two.
+    expected = torch.tensor([[-0.25, 0.25, 0.0], [0.25, -0.25, 0.0]])
+    torch.testing.assert_close(student.grad, expected)
     key = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]])
     loss = sample_contrast_loss(key, key, tau=0.5)
     np.testing.assert_allclose(
@@ -254,21 +262,20 @@ def test_short_rows_keep_their_length_which_bounds_their_gradient(
 ) -> None:
     torch.manual_seed(0)
     student, teacher = torch.randn(2, N, C, dtype=torch.float64)
-    # In units of the length of a row whose root mean square is 1.
-    student = length * C**0.5 * student / student.norm(dim=1, keepdim=True)
+    student = length / TAU * student / student.norm(dim=1, keepdim=True)
     leaf = student.clone().requires_grad_()
     value = losses(N)[name](leaf, teacher)
     (grad,) = torch.autograd.grad(value, leaf)
     # What is divided by hand is below that length, and divided by it once more.
     leaf = student.clone().requires_grad_()
-    unit = leaf / leaf.norm(dim=1, keepdim=True).clamp(min=C**0.5)
-    stretched = losses(N)[name](unit * C**0.5 * (1 - 1e-12), teacher)
+    unit = leaf / leaf.norm(dim=1, keepdim=True).clamp(min=1 / TAU)
+    stretched = losses(N)[name](unit / TAU * (1 - 1e-12), teacher)
     torch.testing.assert_close(value, stretched, rtol=1e-9, atol=0)
     (expected,) = torch.autograd.grad(stretched, leaf)
     torch.testing.assert_close(grad, expected, rtol=1e-6, atol=1e-9)
-    # Each similarity has a gradient of 1 / tau at most, in a mean over rows.
+    # Each similarity has a gradient of 1 at most, in a mean over rows.
     sizes = grad.norm(dim=1) * (grad != 0).any(1).sum()
-    assert sizes.max() <= 2 / 0.2 / C**0.5 / max(1.0, length) + 1e-9
+    assert sizes.max() <= 2 / max(1.0, length) + 1e-9
 
 
 def test_a_queue_in_half_precision_is_compared_in_single() -> None:

@@ -75,7 +75,7 @@ class MCLDLoss(LogitLoss):
         >>> from mmkd_logit.models.losses import MCLDLoss
         >>> from mmkd_logit.structures import LogitRows
         >>> loss = MCLDLoss(queue_size=8, num_classes=3)
-        >>> logits = torch.tensor([[2.0, 0.0, 0.0], [0.0, 2.0, 2.0]])
+        >>> logits = torch.tensor([[8.0, 0.0, 0.0], [0.0, 8.0, 8.0]])
         >>> classes, images = torch.tensor([0, 2]), torch.tensor([7, 9])
         >>> rows = LogitRows(logits, logits, labels=classes, image_index=images)
         >>> loss(rows)  # of the queue, which is empty, and of the batch

@@ -236,7 +236,7 @@ class Teacher:
         with torch.no_grad(), torch.random.fork_rng(devices):
             try:
                 with self._in_dtype(image.device):
-                    module(image, mode='tensor')
+                    _run_finite(module, image)
                 self._tried = True
             except Exception as error:
                 if self._runs_in_float32(module, image):
@@ -253,7 +253,7 @@ class Teacher:
         module.to(torch.float32)
         try:
             with torch.autocast(image.device.type, enabled=False):
-                module(image, mode='tensor')
+                _run_finite(module, image)
         except Exception:
             return False
         finally:
@@ -329,6 +329,12 @@ def _dtype(name: str | None) -> torch.dtype | None:
             f'got {name!r}.'
         )
     return dtype
+
+
+def _run_finite(module: BaseModel, image: Tensor) -> None:
+    logits = module(image, mode='tensor')
+    if isinstance(logits, Tensor) and not logits.isfinite().all():
+        raise OverflowError('its logits are not finite')
 
 
 def _image_channels(module: nn.Module) -> int:
