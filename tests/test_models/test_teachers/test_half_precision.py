@@ -182,12 +182,15 @@ def test_logits_are_those_of_float32(
     load: Callable, model: dict, dtype: str, bound: float
 ) -> None:
     inputs = torch.randn(2, 3, 64, 64)
-    expected = load(model)(inputs)
-    teacher = load(model, dtype)
+    wide, teacher = load(model), load(model, dtype)
+    expected = wide(inputs)
     logits = teacher(inputs)
     assert logits.dtype == getattr(torch, dtype)
     assert 0 < relative_error(logits, expected) < bound
-    # As inside mixed precision of another type, or of none.
+    # Those of mixed precision, though its weights are narrow already.
+    with torch.autocast('cpu', logits.dtype):
+        assert torch.equal(wide(inputs), logits)
+    # Whatever is around it.
     for outer in (torch.bfloat16, torch.float16)[: 1 + HAS_FLOAT16]:
         with torch.autocast('cpu', outer):
             assert torch.equal(teacher(inputs), logits)
