@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import zipfile
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from urllib.error import URLError
 from urllib.parse import urlparse
 
 import torch
-from mmengine.dist import barrier, get_local_rank
+from mmengine.dist import barrier
 from torch import Tensor, nn
 
 from mmkd_logit.compat import RefusedObjectError, load_weights_only
@@ -94,34 +95,38 @@ def _download(url: str) -> Path:
     name = Path(parts.path).name
     folder = Path(torch.hub.get_dir()) / 'checkpoints'
     # resnet34_8xb32_in1k_20210831-f257d4e6.pth: the SHA-256 of the file begins so.
-    promised = re.search(r'-([0-9a-f]{8,64})\.\w+$', name)
-    if promised and _sha256_begins_with(folder / name, promised.group(1)):
-        return folder / name  # torchvision or mmengine have downloaded it
-    # Files of many addresses are called model.pth.
-    key = hashlib.sha256(url.encode()).hexdigest()[:16]
-    path = folder / f'{key}-{name}'
-    if get_local_rank() == 0 and not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
+    found = re.search(r'-([0-9a-f]{8,64})\.\w+$', name)
+    digits = found.group(1) if found and not re.match(r'20\d{6}$', found[1]) else None
+    if digits is not None and _sha256_begins_with(folder / name, digits):
+        path = folder / name  # torchvision or mmengine have downloaded it
+    else:
+        # Files of many addresses are called model.pth.
+        key = hashlib.sha256(url.encode()).hexdigest()[:16]
+        path = folder / f'{key}-{name}'
+    try:
+        if int(os.environ.get('LOCAL_RANK', 0)) == 0 and not _is_there(path, digits):
+            folder.mkdir(parents=True, exist_ok=True)
             # Moved to its place only when it is complete, and as promised.
-            torch.hub.download_url_to_file(
-                url, str(path), promised and promised.group(1)
-            )
-        except RuntimeError as error:
-            raise ValueError(
-                f'The file at {url} is not what its name promises: its SHA-256 does '
-                f'not begin with {promised and promised.group(1)}. The download was '
-                'cut or changed on its way: try again, or fetch it by other means and '
-                'give its path.'
-            ) from error
-        except (URLError, OSError) as error:
-            raise FileNotFoundError(
-                f'Checkpoint {url} could not be downloaded: {error}. Check the address '
-                'and the connection, or fetch the file by other means and give its '
-                'path.'
-            ) from error
-    barrier()
+            torch.hub.download_url_to_file(url, str(path), digits)
+    except RuntimeError as error:
+        raise ValueError(
+            f'The file at {url} is not what its name promises: its SHA-256 does not '
+            f'begin with {digits}. The download was cut or changed on its way: try '
+            'again, or fetch it by other means and give its path.'
+        ) from error
+    except (URLError, OSError) as error:
+        raise FileNotFoundError(
+            f'Checkpoint {url} could not be downloaded: {error}. Check the address and '
+            'the connection, or fetch the file by other means and give its path.'
+        ) from error
+    finally:
+        barrier()  # the other processes of the node wait, whatever comes of it
     return path
+
+
+def _is_there(path: Path, digits: str | None) -> bool:
+    """Whether a file has been downloaded, and is as promised."""
+    return path.is_file() and (digits is None or _sha256_begins_with(path, digits))
 
 
 def _sha256_begins_with(path: Path, digits: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from collections import Counter
+from collections import Counter, OrderedDict
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,8 +27,8 @@ _STACK = {
     'mmpretrain': ('1.2.0', '1.3.6'),
     'mmsegmentation': ('1.2.2', '1.4.2'),
 }
-# Before it torch.load(weights_only=True) takes no list of further types.
-_TAKES_TYPES = tuple(map(int, torch.__version__.split('.')[:2])) >= (2, 6)
+# Booleans, integers, floats, complex numbers, bytes and text.
+_PLAIN_KINDS = 'biufcSU'
 
 
 def _version(distribution: str) -> str | None:
@@ -129,52 +129,31 @@ def load_weights_only(path: Path) -> Any:
     Raises:
         RefusedObjectError: If it holds anything else.
     """
-    known = _known_objects()
-    if _TAKES_TYPES:
-        try:
-            with torch.serialization.safe_globals([(v, k) for k, v in known.items()]):
-                return torch.load(path, map_location='cpu', weights_only=True)
-        except pickle.UnpicklingError:
-            pass  # read it again, to name what is refused in the same way everywhere
-    pickle_module = _safe_pickle(known)
+    # Torch's own reader for weights would have to be told of numpy's types, and lets a
+    # file change them to types of pointers; before torch 2.6 it cannot be told at all.
     return torch.load(
-        path, map_location='cpu', weights_only=False, pickle_module=pickle_module
+        path, map_location='cpu', weights_only=False, pickle_module=_safe_pickle()
     )
 
 
 def _known_objects() -> dict[str, Any]:
-    """What a checkpoint may name beside tensors, under all names that it has had."""
+    """What a checkpoint may name, under all names that it has had."""
     from mmengine.logging import HistoryBuffer
+    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
-    def method_of_buffer(owner: type, name: str) -> Any:
-        """``getattr``, for the methods that a ``HistoryBuffer`` lists."""
-        if owner is not HistoryBuffer or name.startswith('_'):
+    class OneCycle:
+        """Stands for the scheduler, whose state holds a function of its own."""
+
+        _annealing_cos = OneCycleParamScheduler._annealing_cos
+        _annealing_linear = OneCycleParamScheduler._annealing_linear
+
+    def known_method(owner: type, name: str) -> Any:
+        """``getattr``, for methods that training logs and schedulers hold."""
+        of_buffer = owner is HistoryBuffer and not name.startswith('_')
+        of_scheduler = owner is OneCycle and name.startswith('_annealing')
+        if not (of_buffer or of_scheduler):
             raise RefusedObjectError(f'{getattr(owner, "__name__", owner)}.{name}')
         return getattr(owner, name)
-
-    home = 'numpy.core' if np.__version__.startswith('1.') else 'numpy._core'
-    multiarray = import_module(f'{home}.multiarray')
-    known = {
-        'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
-        # Milestones of mmengine's schedulers.
-        'collections.Counter': Counter,
-        'numpy.ndarray': np.ndarray,
-        'numpy.dtype': np.dtype,
-    }
-    for name in ('builtins', '__builtin__'):  # Python 3, and its protocol 2
-        known[f'{name}.getattr'] = method_of_buffer
-    for name in ('numpy._core', 'numpy.core'):  # numpy 2, numpy 1
-        known[f'{name}.multiarray._reconstruct'] = multiarray._reconstruct
-        known[f'{name}.multiarray.scalar'] = multiarray.scalar
-    for code in '?bBhHiIlLqQefdgFDGSU':
-        kind = type(np.dtype(code))
-        known[f'{kind.__module__}.{kind.__qualname__}'] = kind
-    return known
-
-
-def _safe_pickle(known: dict[str, Any]) -> Any:
-    """A stand-in for ``pickle`` that unpickles tensors and known objects only."""
-    from torch._weights_only_unpickler import _get_allowed_globals
 
     def encode(text: str, encoding: str) -> bytes:
         """The way of protocol 2 to write bytes."""
@@ -182,26 +161,78 @@ def _safe_pickle(known: dict[str, Any]) -> Any:
             raise RefusedObjectError(f'_codecs.encode to {encoding}')
         return text.encode(encoding)
 
-    allowed = {**_get_allowed_globals(), '_codecs.encode': encode, **known}
-    kinds = tuple({v for v in allowed.values() if isinstance(v, type)} - {type})
+    def plain_dtype(*args: Any) -> np.dtype:
+        """A numpy type that holds no pointers."""
+        dtype = np.dtype(*args)
+        if dtype.kind not in _PLAIN_KINDS:
+            raise RefusedObjectError(f'numpy.dtype {dtype}')
+        return dtype
+
+    home = 'numpy.core' if np.__version__.startswith('1.') else 'numpy._core'
+    multiarray = import_module(f'{home}.multiarray')
+    known = {
+        'collections.OrderedDict': OrderedDict,
+        'torch.Size': torch.Size,
+        'torch.device': torch.device,
+        'torch._utils._rebuild_tensor': torch._utils._rebuild_tensor,
+        'torch._utils._rebuild_tensor_v2': torch._utils._rebuild_tensor_v2,
+        'torch._utils._rebuild_parameter': torch._utils._rebuild_parameter,
+        '_codecs.encode': encode,
+        'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
+        f'{OneCycleParamScheduler.__module__}.OneCycleParamScheduler': OneCycle,
+        # Milestones of mmengine's schedulers.
+        'collections.Counter': Counter,
+        'numpy.ndarray': np.ndarray,
+        'numpy.dtype': plain_dtype,
+    }
+    for name in ('builtins', '__builtin__'):  # Python 3, and its protocol 2
+        known[f'{name}.getattr'] = known_method
+        for kind in (bytearray, complex, set):
+            known[f'{name}.{kind.__name__}'] = kind
+    for name in ('numpy._core', 'numpy.core'):  # numpy 2, numpy 1
+        known[f'{name}.multiarray._reconstruct'] = multiarray._reconstruct
+        known[f'{name}.multiarray.scalar'] = multiarray.scalar
+    types = (value for value in vars(torch).values() if isinstance(value, torch.dtype))
+    return {**known, **{str(dtype): dtype for dtype in types}}
+
+
+def _is_plain_state(target: Any, state: Any) -> bool:
+    """Whether a value may be given a state, and the state is plain.
+
+    That of a class or function would change the program, and that of a numpy type or
+    array could forge pointers.
+    """
+    if isinstance(target, np.dtype):
+        _, _, subtype, names, fields, *size, flags = (*state, 0)[:8]
+        sizes = ([-1, -1], [target.itemsize, target.alignment])
+        plain = target.kind in _PLAIN_KINDS and (subtype, names, fields) == (None,) * 3
+        return plain and size in sizes and flags in (0, 8)  # 8 is that of text
+    if type(target) is np.ndarray:
+        _, _, dtype, _, data = state
+        return dtype.kind in _PLAIN_KINDS and isinstance(data, bytes)
+    return type(target).__name__ in ('HistoryBuffer', 'OrderedDict', 'Parameter')
+
+
+def _safe_pickle() -> Any:
+    """A stand-in for ``pickle`` that unpickles tensors and known objects only."""
+    known = _known_objects()
     base: Any = pickle._Unpickler  # in Python: the one in C cannot be restricted so
 
     class Unpickler(base):
         dispatch = dict(base.dispatch)
 
         def find_class(self, module: str, name: str) -> Any:
-            if f'{module}.{name}' not in allowed:
+            if f'{module}.{name}' not in known:
                 raise RefusedObjectError(f'{module}.{name}')
-            return allowed[f'{module}.{name}']
+            return known[f'{module}.{name}']
 
         def get_extension(self, code: int) -> None:
             raise RefusedObjectError(f'copyreg.{code}')
 
         def load_build(self) -> None:
-            # State of a value; that of a class or function would change the program.
-            target = self.stack[-2]
-            if not isinstance(target, kinds) or isinstance(target, type):
-                raise RefusedObjectError(f'state of {target!r}')
+            target, state = self.stack[-2:]
+            if not _is_plain_state(target, state):
+                raise RefusedObjectError(f'a state of {type(target).__name__}')
             super().load_build()
 
         dispatch[pickle.BUILD[0]] = load_build

@@ -13,6 +13,7 @@ from mmkd_logit.apis import (
     check_resume,
     read_config,
 )
+from mmkd_logit.checkpoint import read_checkpoint
 
 
 def parse_args() -> argparse.Namespace:
@@ -58,6 +59,7 @@ def apply_args(cfg: Config, args: argparse.Namespace) -> None:
                 f'{args.config}, the batch size that its learning rate is meant for.'
             )
         cfg.auto_scale_lr.enable = True
+    cfg.setdefault('resume', False)  # for those who read the log
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
@@ -68,10 +70,12 @@ def main() -> None:
     cfg = read_config(args)
     apply_args(cfg, args)
     check_data(cfg, ('train_dataloader', 'val_dataloader'))
-    if cfg.get('resume'):
+    if cfg.resume:
         checkpoint = cfg.get('load_from') or find_latest_checkpoint(cfg.work_dir)
         if checkpoint is not None:
             check_resume(checkpoint)
+    elif cfg.get('load_from'):
+        read_checkpoint(cfg.load_from)  # mmengine would run code that it holds
     build_runner(cfg).train()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import inspect
 import logging
 import os
@@ -22,8 +23,11 @@ from mmkd_logit.tasks import TASKS, task_of_scope
 # of a config they change nothing.
 _OF_THE_MODEL = (
     'aux_head',
+    'kendall_tau_rows',
+    'logit_layer',
     'losses',
     'method',
+    'resolution',
     'student',
     'task_loss_weight',
     'teacher',
@@ -71,8 +75,12 @@ def read_config(args: argparse.Namespace) -> Config:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = _read_file(args.config)
     cfg.launcher = args.launcher
-    # What a leaf takes its model from; the model has a copy.
-    cfg.pop('method', None)
+    # What a leaf takes its model from. A config that sets it and no model has missed.
+    if cfg.pop('method', None) is not None and _assigns(args.config) == {'method'}:
+        raise ValueError(
+            f"{args.config} sets 'method', which its base has copied to the model "
+            'already. Set model in its place: model = dict(losses=...).'
+        )
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     _refuse_dead_settings(cfg, args.cfg_options or ())
@@ -91,11 +99,26 @@ def read_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
+def _assigns(path: str) -> set[str]:
+    """Which of ``method`` and ``model`` a config file sets itself."""
+    if Path(path).suffix != '.py':
+        return set()
+    tree = ast.parse(Path(path).read_text(encoding='utf-8'))
+    names = {
+        target.id
+        for statement in tree.body
+        if isinstance(statement, ast.Assign)
+        for target in statement.targets
+        if isinstance(target, ast.Name)
+    }
+    return names & {'method', 'model'}
+
+
 def _read_file(path: str) -> Config:
     try:
         return Config.fromfile(path)
     except (AttributeError, KeyError) as error:
-        if 'teacher' in str(error):
+        if "'teacher'" in str(error) and '_base_.teacher' in Path(path).read_text():
             raise ValueError(
                 f'{path} takes _base_.teacher from a pair, which older releases had. '
                 'The pairs in configs/_base_/pairs build the distiller: replace the '

@@ -13,10 +13,16 @@ from mmkd_logit.registry import MODELS
 
 
 def is_distiller(model: Mapping[str, Any]) -> bool:
-    """Whether the config of a model is that of a distiller."""
+    """Whether the config of a model is that of a distiller, or of a subclass."""
+    from mmkd_logit.models.distillers import LogitDistiller
+
     kind = model.get('type')
-    name = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
-    return name.rpartition('.')[2] == 'LogitDistiller'
+    if isinstance(kind, str):
+        name = kind.rpartition('.')[2]
+        kind = MODELS.module_dict.get(name)
+        if kind is None:
+            return name == 'LogitDistiller'
+    return isinstance(kind, type) and issubclass(kind, LogitDistiller)
 
 
 def build_part(
@@ -82,9 +88,9 @@ def parameters_of(kind: Callable) -> dict[str, inspect.Parameter]:
     """What a class takes, including what it passes on to its bases.
 
     Args:
-        kind (Callable): A class or function. The keyword arguments that an
-            ``__init__`` collects (``**common``) are taken to be its base's; those that
-            it calls ``**unknown`` it refuses.
+        kind (Callable): A class or function. An ``__init__`` passes what it collects
+            as ``**common`` on to its base, and refuses what it collects as
+            ``**unknown``.
 
     Returns:
         dict[str, Parameter]: By name. One of kind ``VAR_KEYWORD`` is there only if
@@ -96,14 +102,17 @@ def parameters_of(kind: Callable) -> dict[str, inspect.Parameter]:
     for base in kind.__mro__:
         if '__init__' not in vars(base):
             continue
-        _, *own = inspect.signature(vars(base)['__init__']).parameters.values()
+        try:
+            _, *own = inspect.signature(vars(base)['__init__']).parameters.values()
+        except (TypeError, ValueError):  # not written in Python, or not a function
+            break
         for each in own:
             if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY):
                 found.setdefault(each.name, each)
         rest = [each.name for each in own if each.kind is each.VAR_KEYWORD]
         if rest in ([], ['unknown']):
             return found
-        if base.__module__.startswith('torch.'):  # which takes anything, and says so
+        if rest != ['common']:  # it may do with them what it likes
             break
     anything = inspect.Parameter('kwargs', inspect.Parameter.VAR_KEYWORD)
     return {**found, 'kwargs': anything}

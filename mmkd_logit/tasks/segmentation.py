@@ -69,7 +69,9 @@ class SegmentationTask(Task):
         """Check its classes; its maps are resized as its own head resizes them."""
         super().meet_teacher(name, teacher, classes)
         if self.fits(teacher):
-            self.teacher_align_corners = _last_head(teacher)[1].align_corners
+            head = _last_head(teacher)[1]
+            corners = getattr(head, 'align_corners', self.align_corners)
+            self.teacher_align_corners = corners
 
     def read_labels(self, inputs: Tensor, data_samples: Sequence[Any]) -> Tensor:
         """The label maps, shape (N, H, W).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -162,7 +163,9 @@ def _was_resumed(file: Path) -> bool:
     """Whether the config that mmengine dumps beside a log says that it was resumed."""
     config = file.with_name('config.py')
     # Without it, the iterations alone must tell.
-    return not config.is_file() or 'resume = False' not in config.read_text()
+    if not config.is_file():
+        return True
+    return re.search('^resume = False$', config.read_text(), re.M) is None
 
 
 def find_keys(runs: Sequence[RunLog], patterns: Sequence[str] | None) -> list[str]:

@@ -39,18 +39,17 @@ def main() -> None:
     meta = checkpoint.get('meta') or {}
     weights = weights_of(checkpoint, args.checkpoint)
     student = student_checkpoint(weights, meta)
-    config = None
+    save_checkpoint(student, str(args.out))
+    print(f'{len(student["state_dict"])} tensors of the student are in {args.out}.')
     if args.config is not None:
         config = student_config(Config.fromfile(args.config))
     elif isinstance(meta.get('cfg'), str):
         config = student_config(parse_config(meta['cfg']))
-    save_checkpoint(student, str(args.out))
-    print(f'{len(student["state_dict"])} tensors of the student are in {args.out}.')
-    if config is None:
-        print('The checkpoint holds no config. Give --config to export that too.')
     else:
-        args.out.with_suffix('.py').write_text(config, encoding='utf-8')
-        print(f'The config of the student is in {args.out.with_suffix(".py")}.')
+        print('The checkpoint holds no config. Give --config to export that too.')
+        return
+    args.out.with_suffix('.py').write_text(config, encoding='utf-8')
+    print(f'The config of the student is in {args.out.with_suffix(".py")}.')
 
 
 if __name__ == '__main__':

@@ -42,9 +42,15 @@ class ExportStudentHook(Hook):
 
     @master_only
     def _write_config(self, runner: Runner) -> None:
-        if 'model' in runner.cfg:  # a Runner can be built without
-            path = Path(runner.work_dir) / 'student.py'
-            path.write_text(student_config(runner.cfg), encoding='utf-8')
+        if 'model' not in runner.cfg:  # a Runner can be built without
+            return
+        try:
+            text = student_config(runner.cfg)
+        except Exception as error:  # no reason not to train
+            runner.logger.warning(f'student.py is not written: {error}')
+            return
+        path = Path(runner.work_dir) / 'student.py'
+        path.write_text(text, encoding='utf-8')
 
     def after_val_epoch(
         self, runner: Runner, metrics: dict[str, float] | None = None

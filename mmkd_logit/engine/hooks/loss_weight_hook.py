@@ -110,11 +110,13 @@ class LossWeightHook(Hook):
         distiller = distiller_in(runner.model, type(self).__name__)
         hooks = [hook for hook in runner.hooks if isinstance(hook, LossWeightHook)]
         for name, loss in distiller.named_losses():
-            loss.schedule = math.prod(
+            factors = [
                 hook.factor(runner.epoch if hook.by_epoch else runner.iter)
                 for hook in hooks
                 if hook.names is None or name in hook.names
-            )
+            ]
+            if factors:
+                loss.schedule = math.prod(factors)
         if not distiller.distils:
             # While the teacher rests the log would repeat the last value for ever.
             for name in ('teacher_agreement', 'kendall_tau'):

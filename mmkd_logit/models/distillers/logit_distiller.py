@@ -281,7 +281,10 @@ class LogitDistiller(BaseModel):
         self._begun = True
         for _, loss in self.named_losses():
             loss.begin(images_per_epoch(images * get_world_size()))
-        forget_stale_losses([*task, *(f'loss_{name}' for name in self.losses)])
+        logged = [*task, *(f'loss_{name}' for name in self.losses)]
+        if self.kendall_tau_rows > 0:
+            logged.append('kendall_tau')
+        forget_stale_losses(logged)
 
     def _ask_teacher(self, inputs: Tensor) -> Tensor | None:
         """The teacher's logits; None while it rests."""

@@ -93,7 +93,7 @@ class StepMonitor:
             self._say_once(
                 'not finite', f'logits of the student are not finite. {remedy}'
             )
-        elif times > _TOO_LONG and not entropy <= _TOO_WRONG * guessing:
+        elif times > _TOO_LONG and entropy > _TOO_WRONG * guessing:
             self._say_once(
                 'diverged',
                 f"the student's logits are {times:.0f} times as long as the teacher's, "
@@ -113,11 +113,15 @@ class StepMonitor:
 
 @torch.no_grad()
 def _measure(rows: LogitRows) -> Tensor:
-    """Mean length of both logits and, infinite without labels, the cross entropy."""
+    """Mean length of both logits, and cross entropy, NaN without labels."""
     student, teacher = rows.student[:_MOST_ROWS].float(), rows.teacher[:_MOST_ROWS]
-    entropy = student.new_tensor(math.inf)
+    entropy = student.new_tensor(math.nan)
     if rows.labels is not None:
-        entropy = cross_entropy(student, rows.labels[:_MOST_ROWS])
+        labels = rows.labels[:_MOST_ROWS]
+        # A label can say that an image has none.
+        known = (labels >= 0) & (labels < student.shape[1])
+        each = cross_entropy(student, labels * known, reduction='none') * known
+        entropy = each.sum() / known.sum()
     lengths = [each.float().norm(dim=1).mean() for each in (student, teacher)]
     return torch.stack([*lengths, entropy])
 
@@ -158,9 +162,9 @@ def forget_stale_losses(logged: Iterable[str]) -> None:
         logged (Iterable[str]): What this run logs in a step.
     """
     scalars = MessageHub.get_current_instance().log_scalars
-    kept = {'train/loss', *(f'train/{name}' for name in logged)}
-    stale = [key for key in scalars if 'loss' in key and key not in kept]
-    stale = [key for key in stale if key.startswith('train/')]
+    kept = {'train/loss_scale', *(f'train/{name}' for name in logged)}
+    begins = ('train/loss_', 'train/task', 'train/kendall_tau')
+    stale = [key for key in scalars if key.startswith(begins) and key not in kept]
     for key in stale:
         del scalars[key]
     if stale:

@@ -14,6 +14,15 @@ from mmkd_logit.models.settings import is_distiller
 _OURS = 'mmkd_logit.'
 _LOOPS = ('train', 'val', 'test')
 # Of the run that made the student, not of the student.
+# Default hooks of mmengine, which None switches off.
+_HOOKS_THAT_MAY_REST = (
+    'checkpoint',
+    'logger',
+    'param_scheduler',
+    'runtime_info',
+    'sampler_seed',
+    'timer',
+)
 _OF_THE_RUN = ('load_from', 'launcher', 'method', 'resume', 'work_dir')
 
 
@@ -39,25 +48,43 @@ def student_config(cfg: Mapping[str, Any]) -> str:
             f'model of this config is a {(cfg.get("model") or {}).get("type")}.'
         )
     plain = {
-        key: copy.deepcopy(value)
-        for key, value in cfg.items()
-        if key not in _OF_THE_RUN
+        key: _by_name(value) for key, value in cfg.items() if key not in _OF_THE_RUN
     }
-    plain['model'] = plain['model']['student']
+    distiller = plain['model']
+    plain['model'] = distiller['student']
+    if distiller.get('data_preprocessor') is not None:
+        plain['model'].setdefault('data_preprocessor', distiller['data_preprocessor'])
     for loop in _LOOPS:
-        if _is_ours(plain.get(f'{loop}_dataloader')):
-            for name in ('dataloader', 'cfg', 'evaluator', 'pipeline'):
-                plain.pop(f'{loop}_{name}', None)
+        if _is_ours(
+            [plain.get(f'{loop}_{part}') for part in ('dataloader', 'evaluator')]
+        ):
+            for part in ('dataloader', 'cfg', 'evaluator', 'pipeline'):
+                plain.pop(f'{loop}_{part}', None)
+            if loop == 'train':  # they come and go together
+                plain.pop('optim_wrapper', None)
+                plain.pop('param_scheduler', None)
     hooks = plain.get('default_hooks') or {}
-    plain['default_hooks'] = {k: v for k, v in hooks.items() if not _is_ours(v)}
-    custom = plain.pop('custom_hooks', None) or []
-    if kept := [hook for hook in custom if not _is_ours(hook)]:
-        plain['custom_hooks'] = kept
-    wrapper = plain.get('optim_wrapper') or {}
-    if str(wrapper.get('type')).startswith(_OURS):
-        amp = 'Amp' in wrapper.pop('type')
-        wrapper.pop('scope', None)
-        wrapper['type'] = 'AmpOptimWrapper' if amp else 'OptimWrapper'
+    plain['default_hooks'] = {
+        name: hook
+        for name, hook in hooks.items()
+        if not _is_ours(hook) and (hook is not None or name in _HOOKS_THAT_MAY_REST)
+    }
+    for key in ('custom_hooks', 'custom_imports'):
+        if plain.get(key) is None or _is_ours(plain[key]):
+            kept = [each for each in plain.pop(key, None) or () if not _is_ours(each)]
+            if key == 'custom_hooks' and kept:
+                plain[key] = kept
+    if wrapper := plain.get('optim_wrapper'):
+        if str(wrapper.get('type')).startswith(_OURS):
+            amp = 'Amp' in wrapper.pop('type')
+            wrapper.pop('scope', None)
+            wrapper['type'] = 'AmpOptimWrapper' if amp else 'OptimWrapper'
+        paramwise = wrapper.get('paramwise_cfg') or {}
+        if paramwise.get('custom_keys'):
+            paramwise['custom_keys'] = {
+                name.removeprefix('student.'): value
+                for name, value in paramwise['custom_keys'].items()
+            }
     note = (
         'it needs mmkd_logit, whose network it is'
         if _is_ours(plain['model'])
@@ -68,13 +95,26 @@ def student_config(cfg: Mapping[str, Any]) -> str:
     )
 
 
+def _by_name(value: Any) -> Any:
+    """A copy of a config, with the names of classes and functions in their place."""
+    if isinstance(value, Mapping):
+        return {key: _by_name(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_by_name, value))
+    if callable(value) and hasattr(value, '__qualname__'):
+        return f'{value.__module__}.{value.__qualname__}'
+    return copy.deepcopy(value)
+
+
 def _is_ours(value: Any) -> bool:
     """Whether a config names a class of this package anywhere."""
     if isinstance(value, Mapping):
-        return any(map(_is_ours, value.values()))
+        return value.get('_scope_') == 'mmkd_logit' or any(
+            map(_is_ours, value.values())
+        )
     if isinstance(value, list | tuple):
         return any(map(_is_ours, value))
-    return isinstance(value, str) and value.startswith(_OURS)
+    return isinstance(value, str) and f'{value}.'.startswith(_OURS)
 
 
 def parse_config(text: str) -> dict[str, Any]:
@@ -112,10 +152,15 @@ class _Literals(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
         named = isinstance(node.func, ast.Name) and node.func.id == 'dict'
-        if not named or node.args or any(k.arg is None for k in node.keywords):
+        first = node.args[0] if node.args else ast.Dict([], [])
+        if not named or len(node.args) > 1 or not isinstance(first, ast.Dict):
             return node
-        keys: list[ast.expr | None] = [ast.Constant(k.arg) for k in node.keywords]
-        return ast.Dict(keys, [k.value for k in node.keywords])
+        if any(k.arg is None for k in node.keywords):
+            return node
+        return ast.Dict(
+            [*first.keys, *(ast.Constant(k.arg) for k in node.keywords)],
+            [*first.values, *(k.value for k in node.keywords)],
+        )
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
         return ast.Constant(float(node.id)) if node.id in ('inf', 'nan') else node

@@ -67,9 +67,10 @@ class LogitLoss(nn.Module, ABC):
         self.loss_weight = loss_weight
         self.head = head
         if not isinstance(transforms, list | tuple):
+            was = f' {self.renamed["standardize"]}' if transforms in (0, 1) else ''
             raise ValueError(
                 "transforms must be a list of row transforms, such as ('standardize',)"
-                f', but got {transforms!r}.'
+                f', but got {transforms!r}.{was}'
             )
         self.transforms = [
             _build_transform(each, f'transforms[{place}]')

@@ -50,7 +50,8 @@ class MCLDLoss(LogitLoss):
         category (bool): Whether the category term counts. It needs one label a row.
             Defaults to True.
         queue_size (int, optional): Number of teacher logits in the queue. Defaults to
-            None: as many as there are training images, at most 65536.
+            None: as many as there are training images, or as a loop over iterations
+            sees in all, at most 65536.
         queue_dtype (str): Type in which they are kept, 'float32' or 'float16'.
             Defaults to 'float32'.
         save_queue (bool): Whether checkpoints hold the queue, so that a resumed run

@@ -499,21 +499,40 @@ def test_exploding_logits_are_said_once(
     assert copied._monitor is not model._monitor
 
 
+def test_unlabelled_images_do_not_stop_the_monitor(
+    distiller: Callable, batch: Callable, warned: list[str]
+) -> None:
+    """A student's loss may ignore the label -1; mixup leaves no labels at all."""
+    model = distiller(**KD)
+    model.student.head.fc.bias.data[0] = 1e4
+    data = batch()
+    for sample in data['data_samples']:
+        sample.set_gt_label(-1)
+    model.student.loss = lambda inputs, samples: {
+        'loss': model.student(inputs).sum() * 0
+    }
+    for _ in range(25):
+        step(model, data)
+    assert not warned
+
+
 def test_losses_of_the_run_that_is_resumed_from(
     distiller: Callable, batch: Callable, warned: list[str]
 ) -> None:
     hub = MessageHub.get_instance(f'resumed_{id(batch)}')
-    for name in ('loss', 'loss_task', 'loss_kd', 'loss_mcld', 'lr'):
+    names = ('loss', 'loss_task', 'loss_kd', 'loss_mcld', 'lr', 'kendall_tau')
+    for name in (*names, 'loss_scale'):
         hub.update_scalar(f'train/{name}', 1.0)
     hub.update_scalar('val/loss_of_mine', 1.0)
     model = distiller(**KD)
     step(model, batch())
     step(model, batch())
     (said,) = warned
-    assert 'has logged loss_mcld, which this config does not have' in said
+    assert 'has logged loss_mcld, kendall_tau, which this config does not' in said
     assert 'set load_from in place of --resume' in said
     assert set(hub.log_scalars) == {
         *('train/loss', 'train/loss_task', 'train/loss_kd', 'train/lr'),
+        'train/loss_scale',
         'val/loss_of_mine',
     }
 
