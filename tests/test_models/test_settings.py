@@ -65,9 +65,9 @@ def test_names_the_setting_at_fault() -> None:
         with pytest.raises(ValueError, match=r'losses.kd must be a dict with a type'):
             build_part(bad, 'losses.kd')
     with pytest.raises(
-        TypeError, match=r"it has the unknown key 'wieght'. Is 'weight'"
+        TypeError, match=r"it has the unknown key 'weights'. Is 'weight'"
     ):
-        build_part(dict(type=Silent, tau=1.0, wieght=2), 'it')
+        build_part(dict(type=Silent, tau=1.0, weights=2), 'it')
     with pytest.raises(TypeError, match=r'Silent takes tau, weight, name'):
         check_keys(Silent, {'nothing_like_it': 1}, 'it')
     with pytest.raises(TypeError, match=r"key 'old', which an older .*Write tau inst"):
