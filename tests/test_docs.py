@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+import mmkd_logit.registry  # noqa: F401  for configs that inherit ours
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
     path
