@@ -27,6 +27,15 @@ _STACK = {
     'mmpretrain': ('1.2.0', '1.3.6'),
     'mmsegmentation': ('1.2.2', '1.4.2'),
 }
+# Default hooks that mmengine itself leaves out where a config sets them to None.
+MMENGINE_HOOKS = (
+    'runtime_info',
+    'timer',
+    'sampler_seed',
+    'logger',
+    'param_scheduler',
+    'checkpoint',
+)
 # Booleans, integers, floats, complex numbers, bytes and text.
 _PLAIN_KINDS = 'biufcSU'
 

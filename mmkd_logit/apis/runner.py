@@ -11,22 +11,14 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmkd_logit.apis.config import check_constructor
-
-_MMENGINE_HOOKS = (
-    'runtime_info',
-    'timer',
-    'sampler_seed',
-    'logger',
-    'param_scheduler',
-    'checkpoint',
-)
+from mmkd_logit.compat import MMENGINE_HOOKS
 
 
 def _drop_hooks(cfg: Config) -> None:
     """Leave out default hooks that are None; mmengine does so for its own only."""
     hooks = cfg.get('default_hooks') or {}
     for name in [name for name, hook in hooks.items() if hook is None]:
-        if name not in _MMENGINE_HOOKS:
+        if name not in MMENGINE_HOOKS:
             del hooks[name]
 
 

@@ -9,20 +9,12 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmkd_logit.compat import MMENGINE_HOOKS
 from mmkd_logit.models.settings import is_distiller
 
 _OURS = 'mmkd_logit.'
 _LOOPS = ('train', 'val', 'test')
 # Of the run that made the student, not of the student.
-# Default hooks of mmengine, which None switches off.
-_HOOKS_THAT_MAY_REST = (
-    'checkpoint',
-    'logger',
-    'param_scheduler',
-    'runtime_info',
-    'sampler_seed',
-    'timer',
-)
 _OF_THE_RUN = ('load_from', 'launcher', 'method', 'resume', 'work_dir')
 
 
@@ -67,7 +59,7 @@ def student_config(cfg: Mapping[str, Any]) -> str:
     plain['default_hooks'] = {
         name: hook
         for name, hook in hooks.items()
-        if not _is_ours(hook) and (hook is not None or name in _HOOKS_THAT_MAY_REST)
+        if not _is_ours(hook) and (hook is not None or name in MMENGINE_HOOKS)
     }
     for key in ('custom_hooks', 'custom_imports'):
         if plain.get(key) is None or _is_ours(plain[key]):
