@@ -78,7 +78,9 @@ def _is_torchscript(path: Path) -> bool:
 def _unreadable(path: Path, error: BaseException) -> ValueError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     # The first sentence, without the advice that torch wraps around it.
-    reason = lines[0].partition('. ')[0].rstrip('.') if lines else type(error).__name__
+    reason = lines[0].partition('. ')[0].rstrip('.') if lines else ''
+    if ' ' not in reason:  # a KeyError has a key alone
+        reason = f'{type(error).__name__} {reason}'.rstrip()
     return ValueError(
         f'Checkpoint {path} ({path.stat().st_size} bytes) cannot be read; it may be '
         f'truncated, or not a checkpoint at all: {reason}. Fetch or save it again.'

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from torch import nn
@@ -305,3 +307,30 @@ def test_addresses_that_do_not_work(server: Any) -> None:
         read_checkpoint(f'{server.url}/c.pth')
     with pytest.raises(ValueError, match=r'path of a file or an http'):
         read_checkpoint('ftp://example.org/x.pth')
+
+
+def download_on_a_rank(rank: int, url: str, cwd: Path) -> None:
+    os.environ['LOCAL_RANK'] = str(rank)
+    dist.init_process_group('gloo', f'file://{cwd}/store', rank=rank, world_size=2)
+    found = read_checkpoint(f'{url}/a/model.pth')['w'].item()
+    try:  # where the one that downloads fails, the other does not wait for ever
+        read_checkpoint(f'{url}/c.pth')
+    except FileNotFoundError as error:
+        torch.save((found, str(error)), cwd / f'{rank}.pth')
+    dist.destroy_process_group()
+
+
+def test_one_process_of_a_node_downloads(server: Any, tmp_path: Path) -> None:
+    mp.spawn(download_on_a_rank, (server.url, tmp_path), nprocs=2)
+    assert server.asked.count('/a/model.pth') == 1
+    for rank, message in enumerate(['could not be downloaded', 'does not exist']):
+        found, said = torch.load(tmp_path / f'{rank}.pth', weights_only=True)
+        assert found == 1
+        assert message in said
+
+
+def test_an_error_without_a_sentence_is_named(tmp_path: Path) -> None:
+    path = tmp_path / 'x.pth'
+    path.write_bytes(b'\x80\x02h\x23.')  # asks for what was never stored
+    with pytest.raises(ValueError, match=r'not a checkpoint at all: \w+'):
+        read_checkpoint(path)

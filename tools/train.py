@@ -73,7 +73,7 @@ def main() -> None:
     if cfg.resume:
         checkpoint = cfg.get('load_from') or find_latest_checkpoint(cfg.work_dir)
         if checkpoint is not None:
-            check_resume(checkpoint)
+            check_resume(checkpoint, cfg.model)
     elif cfg.get('load_from'):
         read_checkpoint(cfg.load_from)  # mmengine would run code that it holds
     build_runner(cfg).train()

@@ -7,15 +7,16 @@ import ast
 import inspect
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 
-from mmkd_logit.checkpoint import read_checkpoint
+from mmkd_logit.checkpoint import read_checkpoint, weights_of
 from mmkd_logit.models.settings import is_distiller
 from mmkd_logit.tasks import TASKS, task_of_scope
 
@@ -169,6 +170,8 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
         prefix = dataset.get('data_prefix') or ''
         prefixes = list(prefix.values()) if isinstance(prefix, dict) else [prefix]
         for folder in prefixes:
+            if not isinstance(folder, str | None):
+                continue  # for the dataset to judge
             path = os.path.join(dataset.get('data_root') or '', folder or '')
             if path and '://' not in path and not Path(path).expanduser().exists():
                 raise FileNotFoundError(
@@ -207,16 +210,17 @@ def check_constructor(cfg: Config) -> None:
         )
 
 
-def check_resume(path: str) -> None:
+def check_resume(path: str, model: Mapping[str, Any]) -> None:
     """Read a checkpoint safely, and raise if no run can be resumed from it.
 
     Args:
         path (str): The checkpoint.
+        model (dict): Config of the model that goes on.
 
     Raises:
         FileNotFoundError: If it does not exist.
-        ValueError: If it cannot be read, holds objects that could run code, or holds
-            weights alone.
+        ValueError: If it cannot be read, holds objects that could run code, holds
+            weights alone, or those of a model with other parts.
     """
     checkpoint = read_checkpoint(path)
     lacking = [key for key in ('meta', 'message_hub') if key not in checkpoint]
@@ -226,4 +230,17 @@ def check_resume(path: str) -> None:
             'from a checkpoint that it saved itself, such as epoch_10.pth. To start a '
             f'new run from these weights, use --cfg-options load_from={path} without '
             '--resume.'
+        )
+    # Other parts have other parameters, which the optimizer's state would not fit.
+    names = weights_of(checkpoint, path)
+    of_distiller = any(name.startswith('student.') for name in names)
+    has_head = any(name.startswith('aux_head.') for name in names)
+    needs_head = model.get('aux_head') is not None
+    if has_head != needs_head or (of_distiller and not is_distiller(model)):
+        part = 'an auxiliary head' if has_head != needs_head else 'a teacher'
+        raise ValueError(
+            f'{path} is of a model {"without" if needs_head else "with"} {part}, and '
+            f'this config has {"one" if needs_head else "none"}: the run was begun '
+            'with another method. To start a new run from its weights, use '
+            f'--cfg-options load_from={path} without --resume.'
         )

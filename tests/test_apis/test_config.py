@@ -147,18 +147,51 @@ def test_a_loader_without_workers_and_a_config_for_testing_only(tmp_path: Path) 
     check_constructor(cfg)
 
 
+PLAIN = dict(type='ImageClassifier')
+
+
 def test_what_a_run_cannot_be_resumed_from(tmp_path: Path) -> None:
     path = tmp_path / 'student.pth'
     torch.save({'state_dict': {'w': torch.ones(1)}, 'meta': {'epoch': 1}}, path)
     with pytest.raises(
         ValueError, match=r'student.pth holds no message_hub.*load_from'
     ):
-        check_resume(str(path))
+        check_resume(str(path), PLAIN)
     torch.save({'w': torch.ones(1)}, path)
     with pytest.raises(ValueError, match='holds no meta and no message_hub'):
-        check_resume(str(path))
+        check_resume(str(path), PLAIN)
     torch.save({'state_dict': {}, 'meta': {}, 'message_hub': {}}, path)
-    check_resume(str(path))
+    check_resume(str(path), PLAIN)
+
+
+WITH_TEACHER = dict(type='mmkd_logit.LogitDistiller')
+WITH_HEAD = dict(WITH_TEACHER, aux_head=dict(type='LinearLogitHead'))
+
+
+@pytest.mark.parametrize(
+    ('weights', 'model', 'message'),
+    [
+        (['student.w', 'aux_head.w'], WITH_TEACHER, 'with an auxiliary head.*has none'),
+        (['student.w'], WITH_HEAD, 'without an auxiliary head.*has one'),
+        (['w'], WITH_HEAD, 'without an auxiliary head'),
+        (['student.w'], PLAIN, 'with a teacher.*has none'),
+        (['student.w', 'aux_head.w'], WITH_HEAD, None),
+        (['student.w'], WITH_TEACHER, None),
+        (['w'], WITH_TEACHER, None),
+        (['w'], PLAIN, None),
+    ],
+)
+def test_resume_from_the_run_of_another_method(
+    tmp_path: Path, weights: list[str], model: dict, message: str | None
+) -> None:
+    path = tmp_path / 'epoch_1.pth'
+    state = {name: torch.ones(1) for name in weights}
+    torch.save({'state_dict': state, 'meta': {}, 'message_hub': {}}, path)
+    if message is None:
+        check_resume(str(path), model)
+    else:
+        with pytest.raises(ValueError, match=f'{message}.*load_from=.*epoch_1'):
+            check_resume(str(path), model)
 
 
 def test_layer_decay_of_mmseg_is_refused() -> None:

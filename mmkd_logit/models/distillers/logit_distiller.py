@@ -102,6 +102,11 @@ class LogitDistiller(BaseModel):
         self.student = student_model
         self.logit_layer = find_logit_layer(student_model, logit_layer)
         self.task = task_of(student_model)(student_model, resolution)
+        if not isinstance(teacher, Mapping):
+            raise ValueError(
+                'teacher must be a dict of a config and a checkpoint, but got '
+                f'{teacher!r}. To train the student alone, train its own config.'
+            )
         check_keys(Teacher, teacher, 'teacher')
         self.teacher = Teacher(**teacher)
         self._owns_teacher = True
@@ -412,4 +417,10 @@ def _build_losses(losses: Mapping[str, dict], known: dict[str, int]) -> nn.Modul
                 'Give it another name.'
             )
         built[name] = build_part(settings, f'losses.{name}', known)
+        if not isinstance(built[name], LogitLoss):
+            raise TypeError(
+                f'losses.{name} is a {type(built[name]).__name__}, but must be a '
+                'LogitLoss of mmkd_logit.models.losses, or a subclass of it that '
+                'implements compute().'
+            )
     return built

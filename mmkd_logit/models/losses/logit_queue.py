@@ -162,9 +162,16 @@ class LogitQueue(nn.Module):
     def _load_from_state_dict(
         self, state_dict: dict, prefix: str, *args: Any, **kwargs: Any
     ) -> None:
-        # A checkpoint without a queue leaves it as it is.
-        if not self.save or f'{prefix}logits' not in state_dict:
+        # A checkpoint without a queue, or with an empty one, leaves it as it is.
+        if not self.save or not len(state_dict.get(f'{prefix}logits', ())):
             return
+        keys = [prefix + key for key in (*self._tensors(), 'pushed')]
+        if lacking := [key for key in keys if key not in state_dict]:
+            raise ValueError(
+                f'The checkpoint lacks {", ".join(lacking)} of its queue of teacher '
+                'logits: it was changed after it was saved. Start with an empty queue '
+                'by save_queue=False.'
+            )
         (size, classes), mine = state_dict[f'{prefix}logits'].shape, self._logits.shape
         if classes != mine[1]:
             raise ValueError(

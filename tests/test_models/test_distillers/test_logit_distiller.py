@@ -561,3 +561,10 @@ def test_half_precision(distiller: Callable, batch: Callable) -> None:
         losses = step(model, data)
     assert losses['loss_dhkd'].dtype == torch.float32
     torch.testing.assert_close(losses['loss_dhkd'], expected, rtol=0.1, atol=0)
+
+
+def test_parts_of_another_kind_are_refused(distiller: Callable) -> None:
+    with pytest.raises(ValueError, match='teacher must be a dict.*got None.*own'):
+        distiller(teacher=None, **KD)
+    with pytest.raises(TypeError, match='losses.kd is a MSELoss, but must be'):
+        distiller(losses=dict(kd=dict(type=torch.nn.MSELoss)))

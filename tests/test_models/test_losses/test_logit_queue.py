@@ -152,3 +152,15 @@ def test_clear_errors() -> None:
         LogitQueue(SIZE, CLASSES, 'int8')
     with pytest.raises(ValueError, match='logits of 3 classes, but got 4'):
         LogitQueue(SIZE, CLASSES).push(torch.zeros(2, 4), None, None)
+
+
+def test_checkpoint_of_an_empty_queue_or_of_half_a_queue() -> None:
+    saved = LogitQueue(None, CLASSES).state_dict()  # before the first step
+    queue = LogitQueue(SIZE, CLASSES)
+    queue.push(*rows(0, 2))
+    queue.load_state_dict(saved)
+    assert held(queue) == [0, 1]
+    state = queue.state_dict()
+    del state['pushed']
+    with pytest.raises(ValueError, match=r'lacks pushed of its queue.*save_queue'):
+        queue.load_state_dict(state)
