@@ -19,13 +19,6 @@ ChunkFn = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 SumFn = Callable[[bool], tuple[Tensor, Tensor | None]]
 
 
-def tempered(logits: Tensor, tau: float) -> Tensor:
-    """Divide by the temperature in place; no finite logit becomes infinite."""
-    # The bound leaves room for a difference of two; only absurd logits reach it.
-    bound = torch.finfo(logits.dtype).max / 4
-    return logits.div_(tau).clamp_(-bound, bound)
-
-
 def chunk_size(logits: Tensor) -> int:
     """Elements that are worked on at a time on the device of these."""
     return _CPU_CHUNK if logits.device.type == 'cpu' else _GPU_CHUNK
@@ -91,7 +84,11 @@ def loss_of_sum(
 
 
 def closed_form_loss(
-    student: Tensor, teacher: Tensor, chunk_fn: ChunkFn, scale: float = 1.0
+    student: Tensor,
+    teacher: Tensor,
+    chunk_fn: ChunkFn,
+    tau: float = 1.0,
+    scale: float = 1.0,
 ) -> Tensor:
     """Mean over rows of a loss that gives its own gradient.
 
@@ -102,9 +99,11 @@ def closed_form_loss(
     Args:
         student (Tensor): Student logits of shape (N, C).
         teacher (Tensor): Teacher logits of shape (N, C). Gets no gradient.
-        chunk_fn (Callable): Takes some rows of both, as copies in float32 or wider
-            that it may overwrite, and returns the sum of their losses and the
-            gradient of that sum with respect to the student's.
+        chunk_fn (Callable): Takes some rows of both, divided by ``tau`` and so bounded
+            that the difference of two is finite, as copies in float32 or wider that it
+            may overwrite. Returns the sum of their losses, and the gradient of that
+            sum with respect to the student's logits before the division.
+        tau (float): Temperature. Defaults to 1.0.
         scale (float): Factor of value and gradient. Defaults to 1.0.
 
     Returns:
@@ -125,7 +124,7 @@ def closed_form_loss(
         for part in chunk_rows(student):
             s = student[part].to(dtype, copy=True)
             t = teacher[part].to(dtype, copy=True)
-            one = _one_if_finite(s, t)
+            one = _temper(s, tau) * _temper(t, tau)
             value, slope = chunk_fn(s, t)
             total += value * one
             if grad is not None:
@@ -135,8 +134,20 @@ def closed_form_loss(
     return loss_of_sum(student, dtype, sum_fn, scale / max(1, len(student)))
 
 
-def _one_if_finite(*logits: Tensor) -> Tensor:
-    """A scalar 1, or NaN if a logit is not finite, without waiting for a GPU."""
-    extremes = [bound for each in logits if each.numel() for bound in each.aminmax()]
-    zeros = torch.stack(extremes).mul_(0) if extremes else logits[0].new_zeros(1)
-    return zeros.sum().add_(1)
+def _temper(logits: Tensor, tau: float) -> Tensor:
+    """Divide by the temperature in place; no finite logit becomes infinite.
+
+    Returns:
+        Tensor: A scalar 1, or NaN if a logit is not finite.
+    """
+    if logits.numel() == 0:
+        return logits.new_ones(())
+    low, high = logits.aminmax()
+    if tau != 1:
+        logits.div_(tau)
+    # The bound leaves room for a difference of two; only absurd logits reach it. To
+    # look would wait for a GPU.
+    bound = torch.finfo(logits.dtype).max / 4
+    if logits.device.type != 'cpu' or max(-low, high) >= bound * min(tau, 1.0):
+        logits.clamp_(-bound, bound)
+    return low.mul_(0).add_(high.mul_(0)).add_(1)

@@ -6,11 +6,7 @@ import torch
 from torch import Tensor
 
 from mmkd_logit.functional._checks import check_positive
-from mmkd_logit.functional._closed_form import (
-    closed_form_loss,
-    softplus,
-    tempered,
-)
+from mmkd_logit.functional._closed_form import closed_form_loss, softplus
 
 # Beyond this, log cosh x = x - log 2 to the last digit of a float64.
 _LINEAR = 20.0
@@ -53,17 +49,16 @@ def binary_kl_loss(student: Tensor, teacher: Tensor, tau: float = 2.0) -> Tensor
     check_positive('tau', tau)
 
     def chunk(s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        a, b = tempered(s, tau), tempered(t, tau)
-        # KL is the same for (a, b) and (-a, -b). With b >= 0 no large numbers
+        # KL is the same for (s, t) and (-s, -t). With b >= 0 no large numbers
         # cancel: value = softplus(-a) - softplus(-b) + sigma(-b) (a - b).
-        sign = torch.ones_like(b).copysign_(b)
-        a, b = a.mul_(sign), b.mul_(sign)
+        sign = torch.ones_like(t).copysign_(t)
+        a, b = s.mul_(sign), t.mul_(sign)
         not_p = torch.sigmoid(-b)
         value = softplus(-a).sub_(softplus(-b)).addcmul_(not_p, a - b).sum()
         slope = not_p.sub_(torch.sigmoid(-a)).mul_(sign).div_(tau)
         return value, slope
 
-    return closed_form_loss(student, teacher, chunk, scale=tau**2)
+    return closed_form_loss(student, teacher, chunk, tau, scale=tau**2)
 
 
 def binary_kl_norm_loss(student: Tensor, teacher: Tensor, tau: float = 2.0) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from mmkd_logit.functional._checks import check_positive
-from mmkd_logit.functional._closed_form import closed_form_loss, tempered
+from mmkd_logit.functional._closed_form import closed_form_loss
 
 
 def kd_loss(student: Tensor, teacher: Tensor, tau: float = 4.0) -> Tensor:
@@ -41,10 +41,9 @@ def kd_loss(student: Tensor, teacher: Tensor, tau: float = 4.0) -> Tensor:
     check_positive('tau', tau)
 
     def chunk(s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        log_q = tempered(s, tau).log_softmax(1)
-        log_p = tempered(t, tau).log_softmax(1)
+        log_q, log_p = s.log_softmax(1), t.log_softmax(1)
         p = log_p.exp()
         value = log_p.sub_(log_q).mul_(p).sum()
         return value, log_q.exp_().sub_(p).div_(tau)
 
-    return closed_form_loss(student, teacher, chunk, scale=tau**2)
+    return closed_form_loss(student, teacher, chunk, tau, scale=tau**2)
