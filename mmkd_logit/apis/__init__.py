@@ -9,6 +9,7 @@ from mmkd_logit.apis.config import (
 from mmkd_logit.apis.models import (
     add_model_argument,
     add_samples_argument,
+    build_model,
     load_model,
     load_weights,
     predict_models,
@@ -19,6 +20,7 @@ __all__ = [
     'add_common_arguments',
     'add_model_argument',
     'add_samples_argument',
+    'build_model',
     'build_runner',
     'check_data',
     'check_resume',

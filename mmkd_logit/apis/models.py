@@ -97,6 +97,21 @@ def load_weights(model: BaseModel, checkpoint: str, label: str = '') -> None:
     load_strictly(model, weights, what)
 
 
+def build_model(cfg: Config) -> BaseModel:
+    """Build a model as the Runner does, with the preprocessor of its config.
+
+    Args:
+        cfg (Config): The config.
+
+    Returns:
+        BaseModel: Its model, on the CPU, without weights of a checkpoint.
+    """
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    if cfg.get('data_preprocessor') is not None:
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    return MODELS.build(cfg.model)
+
+
 def load_model(config: str, checkpoint: str, label: str) -> tuple[Config, BaseModel]:
     """Build a model and load its weights, on a GPU if there is one.
 
@@ -113,10 +128,7 @@ def load_model(config: str, checkpoint: str, label: str) -> tuple[Config, BaseMo
         ValueError: If the checkpoint cannot be read or does not fit.
     """
     cfg = Config.fromfile(config)
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
-    if cfg.get('data_preprocessor') is not None:
-        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    model = MODELS.build(cfg.model)
+    model = build_model(cfg)
     load_weights(model, checkpoint, label)
     return cfg, model.to(get_device()).eval()
 

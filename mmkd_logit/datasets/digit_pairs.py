@@ -9,6 +9,8 @@ import numpy as np
 from mmkd_logit.datasets.digits import Digits
 from mmkd_logit.registry import DATASETS
 
+_SEEDS = {'train': 0, 'test': 1, 'fit': 2, 'val': 3}
+
 
 @DATASETS.register_module()
 class DigitPairs(Digits):
@@ -19,7 +21,8 @@ class DigitPairs(Digits):
     same images.
 
     Args:
-        split (str): 'train' or 'test'. Defaults to 'train'.
+        split (str): 'train', 'test', 'fit' or 'val', as of :class:`Digits`. Defaults to
+            'train'.
         per_class (int): Number of images of each class. Defaults to 20.
         noise (float): Standard deviation of the noise, in grey levels of 255. Defaults
             to 80.0.
@@ -58,8 +61,7 @@ class DigitPairs(Digits):
         digits = super().load_data_list()
         images = np.stack([digit['img'] for digit in digits])
         labels = np.array([digit['gt_label'] for digit in digits])
-        # A test image must not have the noise of a training image.
-        random = np.random.default_rng(int(self.split == 'test'))
+        random = np.random.default_rng(_SEEDS[self.split])
         pairs = []
         for number in range(100):
             halves = [

@@ -9,19 +9,27 @@ from mmpretrain.datasets import BaseDataset
 
 from mmkd_logit.registry import DATASETS
 
-_TRAIN = 1297
+_SPLITS = {
+    'train': slice(None, 1297),
+    'test': slice(1297, None),
+    'fit': slice(None, 1000),
+    'val': slice(1000, 1297),
+}
 
 
 @DATASETS.register_module()
 class Digits(BaseDataset):
     """1,797 handwritten digits of 8x8 grey pixels, ten classes.
 
-    The first 1,297 are for training and the last 500 for testing.
+    The first 1,297 are for training and the last 500 for testing. Choices that must not
+    see the test images are made on the training images alone: 1,000 to fit and 297 to
+    validate on.
 
     Source: https://doi.org/10.24432/C50P49, as shipped with scikit-learn.
 
     Args:
-        split (str): 'train' or 'test'. Defaults to 'train'.
+        split (str): 'train', 'test', or the parts of the training images, 'fit' and
+            'val'. Defaults to 'train'.
         kwargs: Other settings of mmpretrain's ``BaseDataset``, as ``pipeline``.
 
     Raises:
@@ -38,8 +46,10 @@ class Digits(BaseDataset):
     METAINFO = {'classes': tuple('0123456789')}
 
     def __init__(self, split: str = 'train', **kwargs: Any) -> None:
-        if split not in ('train', 'test'):
-            raise ValueError(f"split must be 'train' or 'test', but got {split!r}.")
+        if split not in _SPLITS:
+            raise ValueError(
+                f'split must be one of {list(_SPLITS)}, but got {split!r}.'
+            )
         self.split = split
         super().__init__(ann_file='', **kwargs)
 
@@ -50,7 +60,7 @@ class Digits(BaseDataset):
         digits = load_digits()
         # Pixels count ink from 0 to 16.
         images = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None]
-        part = slice(None, _TRAIN) if self.split == 'train' else slice(_TRAIN, None)
+        part = _SPLITS[self.split]
         return [
             {'img': image, 'gt_label': int(label)}
             for image, label in zip(images[part], digits.target[part])

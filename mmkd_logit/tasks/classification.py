@@ -17,6 +17,7 @@ class ClassificationTask(Task):
     """One label, one feature vector and one row of logits an image."""
 
     scope = 'mmpretrain'
+    metric = 'accuracy/top1'
     feature_ndim = 2
 
     @classmethod

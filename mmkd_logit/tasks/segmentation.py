@@ -19,6 +19,7 @@ class SegmentationTask(Task):
     """A label map, a feature map and a map of logits an image."""
 
     scope = 'mmseg'
+    metric = 'mIoU'
     feature_ndim = 4
     blind_constructors = (
         'LearningRateDecayOptimizerConstructor',

@@ -28,6 +28,8 @@ class Task(ABC):
 
     scope: ClassVar[str]
     """Default scope of configs of this task."""
+    metric: ClassVar[str]
+    """Metric by which models are usually compared, as the toolbox logs it."""
     feature_ndim: ClassVar[int]
     """Dimensions of what goes into the last layer, the batch included."""
     blind_constructors: ClassVar[tuple[str, ...]] = ()

@@ -6,6 +6,7 @@ from mmkd_logit.visualization.curves import draw_curve, plot_curves
 from mmkd_logit.visualization.features import embed, plot_features
 from mmkd_logit.visualization.ranking import plot_ranking
 from mmkd_logit.visualization.run_log import Curve, RunLog, find_keys, read_curve
+from mmkd_logit.visualization.seeds import plot_seeds
 from mmkd_logit.visualization.segmentation import plot_segmentations
 from mmkd_logit.visualization.style import (
     line_style,
@@ -29,6 +30,7 @@ __all__ = [
     'plot_curves',
     'plot_features',
     'plot_ranking',
+    'plot_seeds',
     'plot_segmentations',
     'printed',
     'read_curve',

@@ -95,6 +95,7 @@ class RunLog:
         self._points: dict[str, dict[int, float]] = {}
         self._iterations: set[str] = set()
         self._validated: dict[str, None] = {}
+        self._times: dict[int, float] = {}
         self._last_epoch: int | None = None
         self._first_iteration: int | None = None
 
@@ -120,6 +121,8 @@ class RunLog:
                 self._last_epoch = max(self._last_epoch or 0, int(log['epoch']))
             if 'iter' in log:
                 self._iterations.update(keys)
+                if 'time' in log:
+                    self._times[int(log['iter'])] = float(log['time'])
             elif 'time' in log:
                 self._validated.update(dict.fromkeys(keys))
         for key, points in found.items():
@@ -136,6 +139,18 @@ class RunLog:
     def metrics(self) -> list[str]:
         """Metrics of the validation set."""
         return list(self._validated)
+
+    @property
+    def step_seconds(self) -> float | None:
+        """Median time of a training step, with its data; None if none was logged."""
+        return float(np.median(list(self._times.values()))) if self._times else None
+
+    @property
+    def steps_per_epoch(self) -> float | None:
+        """Number of training steps an epoch; None of a loop over iterations."""
+        if not self._last_epoch or not self._times:
+            return None
+        return max(self._times) / self._last_epoch
 
     def points(self, key: str) -> dict[int, float]:
         """The logged values by their steps.

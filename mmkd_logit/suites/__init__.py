@@ -1,0 +1,26 @@
+"""What tools/compare.py runs: suites of configs, their runs, and the table."""
+
+from mmkd_logit.suites.jobs import Slot, make_slots, train_all
+from mmkd_logit.suites.report import Report
+from mmkd_logit.suites.run import Run, plan_runs
+from mmkd_logit.suites.suite import (
+    Row,
+    Suite,
+    prepare_data,
+    read_suite,
+    suite_of_configs,
+)
+
+__all__ = [
+    'Report',
+    'Row',
+    'Run',
+    'Slot',
+    'Suite',
+    'make_slots',
+    'plan_runs',
+    'prepare_data',
+    'read_suite',
+    'suite_of_configs',
+    'train_all',
+]

@@ -1,0 +1,343 @@
+"""The table of a suite, in every form that a paper or a program wants."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+from scipy.stats import t as student_t
+
+from mmkd_logit.suites.run import Run
+from mmkd_logit.suites.suite import Row, Suite
+
+_PACKAGES = ('mmkd_logit', 'torch', 'mmengine', 'mmcv', 'mmpretrain', 'mmsegmentation')
+_COLUMNS = ('', 'last', 'best', 'difference', 'seeds', 'ms a step', 's an epoch')
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one run has reached.
+
+    Attributes:
+        curve (dict[int, float]): The metric by the epoch or iteration.
+        step_seconds (float, optional): Median time of a step.
+        epoch_seconds (float, optional): Time of an epoch's steps.
+        seconds (float, optional): Time of all, with start and validation.
+        commit (str, optional): Commit of this package's repository.
+    """
+
+    curve: Mapping[int, float]
+    step_seconds: float | None = None
+    epoch_seconds: float | None = None
+    seconds: float | None = None
+    commit: str | None = None
+
+    @property
+    def last(self) -> float:
+        """The metric at the end."""
+        return self.curve[max(self.curve)]
+
+    @property
+    def best(self) -> float:
+        """The largest of all validations: optimistic, chosen on what it measures."""
+        return max(self.curve.values())
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of the table.
+
+    Attributes:
+        name (str): Its name.
+        config (str): Its config, below ``configs`` if it is one of ours.
+        options (dict[str, Any]): What it overrides.
+        results (dict[int, Result]): By seed, of those that are done.
+    """
+
+    name: str
+    config: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    results: Mapping[int, Result] = field(default_factory=dict)
+
+    def values(self, which: str) -> list[float]:
+        """The last or the best metric of each seed."""
+        return [getattr(result, which) for result in self.results.values()]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A table of results.
+
+    Attributes:
+        suite (str): Name of the suite.
+        metric (str): What it compares.
+        baseline (str): Name of the line with which others are compared.
+        lines (list[Line]): The rows.
+        teacher (Line, optional): The teacher.
+        made_with (dict[str, Any]): Versions, hardware and threads.
+    """
+
+    suite: str
+    metric: str
+    baseline: str
+    lines: Sequence[Line]
+    teacher: Line | None = None
+    made_with: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of_runs(cls, suite: Suite, runs: Sequence[Run], threads: int) -> Report:
+        """Collect what runs have logged.
+
+        Args:
+            suite (Suite): The suite.
+            runs (list[Run]): Its runs. Those that are not done are left out.
+            threads (int): Number of CPU threads of each.
+
+        Returns:
+            Report: The table.
+
+        Raises:
+            KeyError: If a run has not logged the metric.
+        """
+        done = [run for run in runs if run.done]
+
+        def line(row: Row, of_teacher: bool = False) -> Line:
+            results = {
+                run.seed: read_result(run, suite.metric)
+                for run in done
+                if run.row.name == row.name and run.is_teacher == of_teacher
+            }
+            return Line(row.name, _short(row.config), row.options, results)
+
+        lines = [line(row) for row in suite.rows]
+        if suite.teacher is not None:
+            teacher: Line | None = line(suite.teacher, of_teacher=True)
+        else:
+            teacher = _teacher_of_logs(suite, done)
+        made_with = {'threads': threads, **_hardware(), 'versions': _versions()}
+        return cls(suite.name, suite.metric, suite.baseline, lines, teacher, made_with)
+
+    def difference(self, line: Line) -> tuple[float, float] | None:
+        """Mean difference to the baseline over common seeds, of the last values.
+
+        Args:
+            line (Line): A row.
+
+        Returns:
+            tuple[float, float] | None: The mean, and half the length of its 95%
+            interval (Student's t, paired by seed), NaN of a single seed. None of the
+            baseline itself, or without a common seed.
+        """
+        base = next(each for each in self.lines if each.name == self.baseline)
+        seeds = [seed for seed in line.results if seed in base.results]
+        if line.name == self.baseline or not seeds:
+            return None
+        gaps = [line.results[s].last - base.results[s].last for s in seeds]
+        return mean(gaps), _half_interval(gaps)
+
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """Ends of the 95% interval of the mean, of the rows with two seeds or more."""
+        found = {}
+        for line in self.lines:
+            values = line.values('last')
+            if len(values) > 1:
+                half = _half_interval(values)
+                found[line.name] = mean(values) - half, mean(values) + half
+        return found
+
+    def table(self) -> list[list[str]]:
+        """The cells, the names of the columns first."""
+        lines = [*([self.teacher] if self.teacher else []), *self.lines]
+        return [list(_COLUMNS), *(self._cells(line) for line in lines)]
+
+    def _cells(self, line: Line) -> list[str]:
+        gap = None if line is self.teacher else self.difference(line)
+        difference = ''
+        if gap is not None:
+            width = '' if math.isnan(gap[1]) else f' ± {gap[1]:.2f}'
+            difference = f'{gap[0]:+.2f}{width}'
+        results = list(line.results.values())
+        return [
+            line.name,
+            spread(line.values('last')),
+            spread(line.values('best')),
+            difference,
+            str(len(line.results)),
+            _mean_of([r.step_seconds for r in results], 1000),
+            _mean_of([r.epoch_seconds for r in results], 1),
+        ]
+
+    def markdown(self) -> str:
+        """The table for a README."""
+        head, *rows = self.table()
+        rule = ['---', *('---:' for _ in head[1:])]
+        lines = [' | '.join(cells) for cells in (head, rule, *rows)]
+        return ''.join(f'| {line} |\n' for line in lines)
+
+    def latex(self) -> str:
+        """The table for a paper, with booktabs; without times."""
+        head, *rows = self.table()
+        body = [' & '.join(_tex(cell) for cell in cells[:4]) for cells in (head, *rows)]
+        lines = [
+            r'\begin{tabular}{lccc}',
+            r'\toprule',
+            rf'{body[0]} \\',
+            r'\midrule',
+            *(rf'{each} \\' for each in body[1:]),
+            r'\bottomrule',
+            r'\end{tabular}',
+        ]
+        return '\n'.join(lines) + '\n'
+
+    def csv(self) -> str:
+        """A line for each row and seed."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator='\n')
+        writer.writerow(['row', 'seed', 'last', 'best', 'step_seconds'])
+        for line in [*([self.teacher] if self.teacher else []), *self.lines]:
+            for seed, result in line.results.items():
+                step = result.step_seconds
+                writer.writerow([line.name, seed, result.last, result.best, step])
+        return text.getvalue()
+
+    def json(self) -> str:
+        """Everything, from which :meth:`from_json` makes the report again."""
+
+        def plain(line: Line) -> dict[str, Any]:
+            results = {str(s): vars(result) for s, result in line.results.items()}
+            return {**vars(line), 'options': dict(line.options), 'results': results}
+
+        content = {
+            **vars(self),
+            'lines': [plain(line) for line in self.lines],
+            'teacher': self.teacher and plain(self.teacher),
+        }
+        return json.dumps(content, indent=1) + '\n'
+
+    @classmethod
+    def from_json(cls, text: str) -> Report:
+        """Read what :meth:`json` wrote."""
+
+        def line(content: Mapping[str, Any]) -> Line:
+            results = {}
+            for seed, result in content['results'].items():
+                curve = {int(step): v for step, v in result['curve'].items()}
+                results[int(seed)] = Result(**{**result, 'curve': curve})
+            return Line(**{**content, 'results': results})
+
+        content = json.loads(text)
+        lines = [line(each) for each in content['lines']]
+        teacher = content['teacher'] and line(content['teacher'])
+        return cls(**{**content, 'lines': lines, 'teacher': teacher})
+
+    def write(self, folder: Path) -> None:
+        """Write ``table.md``, ``table.tex``, ``table.csv`` and ``results.json``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / 'table.md').write_text(self.markdown())
+        (folder / 'table.tex').write_text(self.latex())
+        (folder / 'table.csv').write_text(self.csv())
+        (folder / 'results.json').write_text(self.json())
+
+
+def read_result(run: Run, metric: str) -> Result:
+    """What a run has reached, from its log.
+
+    Args:
+        run (Run): A run that is done.
+        metric (str): Name of the metric, as it is logged.
+
+    Returns:
+        Result: Curve and times.
+
+    Raises:
+        KeyError: If it has not logged the metric. It lists what it has.
+    """
+    log = run.log()
+    if metric not in log.keys:
+        raise KeyError(
+            f'{run.name} has not logged {metric!r}. There is {", ".join(log.metrics)}.'
+        )
+    record, step, steps = run.record(), log.step_seconds, log.steps_per_epoch
+    return Result(
+        log.points(metric),
+        step,
+        step * steps if step and steps else None,
+        record.get('seconds'),
+        record.get('commit'),
+    )
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and standard deviation, as tables show them; a dash if there is nothing."""
+    if not values:
+        return '-'
+    deviation = f' ± {stdev(values):.2f}' if len(values) > 1 else ''
+    return f'{mean(values):.2f}{deviation}'
+
+
+def _half_interval(values: Sequence[float]) -> float:
+    """Half the length of the 95% interval of a mean; NaN of a single value."""
+    count = len(values)
+    if count == 1:
+        return math.nan
+    return student_t.ppf(0.975, count - 1) * stdev(values) / math.sqrt(count)
+
+
+def _mean_of(values: Sequence[float | None], factor: float) -> str:
+    known = [value for value in values if value is not None]
+    return f'{factor * mean(known):.3g}' if known else ''
+
+
+def _teacher_of_logs(suite: Suite, done: Sequence[Run]) -> Line | None:
+    """A teacher that was not trained here, as TeacherCheckHook has measured it."""
+    key = f'teacher/{suite.metric}'
+    for run in done:
+        log = run.log()
+        if key in log.keys:
+            return Line('teacher', '', {}, {0: Result(log.points(key))})
+    return None
+
+
+def _short(config: Path) -> str:
+    configs = Path(__file__).parents[2] / 'configs'
+    is_ours = config.is_relative_to(configs)
+    return str(config.relative_to(configs) if is_ours else config)
+
+
+def _tex(text: str) -> str:
+    for plain, escaped in (('&', r'\&'), ('_', r'\_'), ('%', r'\%'), ('±', r'$\pm$')):
+        text = text.replace(plain, escaped)
+    return text
+
+
+def _hardware() -> dict[str, Any]:
+    processor = platform.processor() or platform.machine()
+    cpuinfo = Path('/proc/cpuinfo')
+    if cpuinfo.is_file():
+        lines = cpuinfo.read_text().splitlines()
+        names = [line for line in lines if line.startswith('model name')]
+        processor = names[0].partition(':')[2].strip() if names else processor
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {'processor': processor, 'cores': os.cpu_count(), 'gpus': gpus}
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        for name in (package, f'onedl-{package}'):
+            try:
+                found[name] = version(name)
+            except PackageNotFoundError:
+                continue
+    return found

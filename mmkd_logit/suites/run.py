@@ -1,0 +1,290 @@
+"""One training of a suite: where it is, whether it is done, how it goes on."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import IO, Any
+
+from mmengine.config import Config
+
+from mmkd_logit.apis import check_resume
+from mmkd_logit.models.settings import is_distiller
+from mmkd_logit.suites.suite import Row, Suite, as_arguments
+from mmkd_logit.version import __version__
+from mmkd_logit.visualization import RunLog
+
+_ROOT = Path(__file__).parents[2]
+_RECORD, _LOG, _LOCK = 'compare.json', 'compare.log', 'compare.lock'
+# What differs between two runs of one config.
+_OF_THE_RUN = ('launcher', 'randomness.seed', 'work_dir')
+
+
+@dataclass
+class Run:
+    """A row on a seed.
+
+    Attributes:
+        row (Row): The row; its name is that of the teacher if it is one.
+        seed (int): The seed.
+        work_dir (Path): Where logs and checkpoints go.
+        made_from (dict[str, str]): All settings that its result depends on, by their
+            dotted keys: those of the config, the version of this package, the number
+            of threads, and a digest of the teacher's.
+        teacher (Run, optional): The run whose checkpoint it distils, if a suite trains
+            it.
+        length (int): Number of epochs, or of iterations, that it trains.
+        is_teacher (bool): Whether others need its checkpoint.
+    """
+
+    row: Row
+    seed: int
+    work_dir: Path
+    made_from: Mapping[str, str]
+    teacher: Run | None
+    length: int
+    is_teacher: bool = False
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f'{self.row.name}, seed {self.seed}'
+
+    def record(self) -> dict[str, Any]:
+        """What was written down of it; empty if nothing was."""
+        try:
+            return json.loads((self.work_dir / _RECORD).read_text())
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise ValueError(
+                f'{self.work_dir / _RECORD} cannot be read: {error}. Move '
+                f'{self.work_dir} away, or train it anew by --restart.'
+            ) from error
+
+    def write(self, **what: Any) -> None:
+        """Add to the record."""
+        record = {'made_from': self.made_from, **self.record(), **what}
+        draft = self.work_dir / f'{_RECORD}.new'
+        draft.write_text(json.dumps(record, indent=1) + '\n')
+        draft.replace(self.work_dir / _RECORD)
+
+    def difference(self) -> str:
+        """How the work dir's run differs from this one; empty if it does not."""
+        record = self.record()
+        if not record:
+            logs = any(self.work_dir.glob('*/vis_data/scalars.json'))
+            return 'it was not made by compare.py' if logs else ''
+        there, here = record['made_from'], self.made_from
+        differing = [
+            f'{key} is {here.get(key, "not set")} and was {there.get(key, "not set")}'
+            for key in {**here, **there}
+            if here.get(key) != there.get(key)
+        ]
+        rest = f', and {len(differing) - 3} more' if len(differing) > 3 else ''
+        return '; '.join(differing[:3]) + rest
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended well, and is this very run."""
+        if not self.record().get('done') or self.difference():
+            return False
+        return not self.is_teacher or self.checkpoint() is not None
+
+    def log(self) -> RunLog:
+        """What it has logged."""
+        return RunLog(self.work_dir)
+
+    def checkpoint(self) -> Path | None:
+        """The latest checkpoint from which it can go on; None if there is none."""
+        files = [
+            *self.work_dir.glob('epoch_*.pth'),
+            *self.work_dir.glob('iter_*.pth'),
+        ]
+        for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
+            try:
+                check_resume(str(file), self.row.read().model)
+            except (ValueError, FileNotFoundError):
+                continue  # cut off when the run was killed
+            return file
+        return None
+
+    def command(self, processes: int = 1) -> list[str]:
+        """What trains it, or goes on with it.
+
+        Args:
+            processes (int): Number of processes, one a GPU. Defaults to 1.
+
+        Returns:
+            list[str]: A command line.
+        """
+        options = {**self.row.options, 'randomness.seed': self.seed}
+        if self.teacher is not None:
+            options['model.teacher.checkpoint'] = str(self.teacher.checkpoint())
+        launch = [sys.executable]
+        if processes > 1:
+            launch += ['-m', 'torch.distributed.run', '--standalone']
+            launch += [f'--nproc_per_node={processes}']
+        command = [
+            *(*launch, str(_ROOT / 'tools' / 'train.py'), str(self.row.config)),
+            *('--work-dir', str(self.work_dir)),
+            *('--launcher', 'pytorch' if processes > 1 else 'none'),
+            *('--cfg-options', *as_arguments(options)),
+        ]
+        checkpoint = self.checkpoint()
+        return command + (['--resume', str(checkpoint)] if checkpoint else [])
+
+    def lock(self) -> IO[str] | None:
+        """Hold the work dir, for as long as this process or its children hold the file.
+
+        Returns:
+            IO[str] | None: The file; None if another process holds it.
+        """
+        self.work_dir.mkdir(parents=True, exist_ok=True)
+        file = (self.work_dir / _LOCK).open('w')
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return None
+        return file
+
+    def start(
+        self, environment: Mapping[str, str], processes: int, lock: IO[str]
+    ) -> subprocess.Popen:
+        """Start its process, which holds the lock until it ends.
+
+        Args:
+            environment (dict[str, str]): Variables beside those of this process.
+            processes (int): Number of processes, one a GPU.
+            lock (IO[str]): What :meth:`lock` gave. It is closed here.
+
+        Returns:
+            Popen: The process. Its output goes to ``compare.log`` in the work dir.
+        """
+        with lock, (self.work_dir / _LOG).open('w') as output:
+            self.write(done=False, commit=commit())
+            return subprocess.Popen(
+                self.command(processes),
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                pass_fds=[lock.fileno()],
+                start_new_session=True,  # Ctrl-C is for compare.py to handle
+            )
+
+    def last_words(self, lines: int = 20) -> str:
+        """The end of its output."""
+        text = (self.work_dir / _LOG).read_text(errors='replace')
+        return '\n'.join(text.splitlines()[-lines:])
+
+    def move_aside(self) -> Path:
+        """Rename the work dir, so that the run can begin anew.
+
+        Returns:
+            Path: Its new name.
+        """
+        names = (f'{self.work_dir.name}.old{number}' for number in itertools.count(1))
+        paths = map(self.work_dir.with_name, names)
+        return self.work_dir.rename(next(path for path in paths if not path.exists()))
+
+
+def plan_runs(suite: Suite, work_dir: Path, threads: int = 1) -> list[Run]:
+    """All runs of a suite, the teacher's first.
+
+    Args:
+        suite (Suite): The suite.
+        work_dir (Path): The folder of all work dirs. Suites share the runs in it.
+        threads (int): Number of CPU threads that a run uses. Defaults to 1.
+
+    Returns:
+        list[Run]: Then row by row, seed by seed.
+
+    Raises:
+        ValueError: If a command line cannot name the folder.
+    """
+    as_arguments({'--work-dir': str(work_dir)})
+
+    def plan(
+        row: Row, seeds: Sequence[int], teacher: Run | None, is_teacher: bool = False
+    ) -> Iterator[Run]:
+        cfg = row.read()
+        if not is_distiller(cfg.model):
+            teacher = None
+        settings = _settings(cfg, with_teacher=teacher is None)
+        made_from = {**settings, 'threads': str(threads), 'version': __version__}
+        if teacher is not None:
+            made_from['teacher'] = _digest(teacher.made_from)
+        folder = work_dir / row.config.parent.name / _folder_name(row)
+        length = cfg.train_cfg.get('max_epochs') or cfg.train_cfg.max_iters
+        for seed in seeds:
+            at = {**made_from, 'seed': str(seed)}
+            work_dir_of_seed = folder / f'seed{seed}'
+            yield Run(row, seed, work_dir_of_seed, at, teacher, length, is_teacher)
+
+    teachers = [] if suite.teacher is None else [*plan(suite.teacher, [0], None, True)]
+    teacher = teachers[0] if teachers else None
+    runs = [run for row in suite.rows for run in plan(row, suite.seeds, teacher)]
+    return [*teachers, *runs]
+
+
+def _folder_name(row: Row) -> str:
+    if not row.options:
+        return row.config.stem
+    parts = [f'{key.rpartition(".")[2]}={row.options[key]}' for key in row.options]
+    short = ''.join(c if c.isalnum() or c in '=.-_' else '-' for c in '_'.join(parts))
+    options = {key: str(value) for key, value in row.options.items()}
+    return f'{row.config.stem}_{short[:60]}_{_digest(options)[:6]}'
+
+
+def _settings(cfg: Config, with_teacher: bool) -> dict[str, str]:
+    """The settings of a config by their dotted keys, but for those of a single run."""
+    found = dict(_leaves(cfg.to_dict()))
+    dropped = _OF_THE_RUN if with_teacher else (*_OF_THE_RUN, 'model.teacher.')
+    return {k: v for k, v in found.items() if not k.startswith(dropped)}
+
+
+def _leaves(settings: Any, key: str = '') -> Iterator[tuple[str, str]]:
+    if isinstance(settings, Mapping) and settings:
+        for name, value in settings.items():
+            yield from _leaves(value, f'{key}.{name}' if key else str(name))
+    elif isinstance(settings, list | tuple) and settings:
+        for place, value in enumerate(settings):
+            yield from _leaves(value, f'{key}[{place}]')
+    else:
+        yield key, str(settings)
+
+
+def _digest(settings: Mapping[str, str]) -> str:
+    text = json.dumps(settings, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@cache
+def commit() -> str | None:
+    """The commit of this repository, with '+' if it was changed; None elsewhere."""
+    git = ['git', '-C', str(_ROOT)]
+    try:
+        found = subprocess.run(
+            [*git, 'rev-parse', '--short=12', 'HEAD'],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        changed = subprocess.run(
+            [*git, 'diff', '--quiet', 'HEAD', '--', 'mmkd_logit', 'configs', 'tools'],
+            capture_output=True,
+        ).returncode
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found + '+' * bool(changed)

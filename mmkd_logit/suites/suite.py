@@ -1,0 +1,380 @@
+"""What is compared: rows of a table, each a config and what it overrides."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import itertools
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, DictAction
+
+from mmkd_logit.apis import build_model, check_data, read_config
+from mmkd_logit.models.settings import is_distiller
+from mmkd_logit.tasks import task_of_scope
+
+_ROOT = Path(__file__).parents[2]
+# Keys of a suite's file.
+_KEYS = ('baseline', 'metric', 'options', 'prepare', 'rows', 'seeds', 'teacher')
+# Metrics in percent that an evaluator of the toolboxes logs, by its type.
+_LOGGED = {
+    'Accuracy': ('accuracy/top1', 'accuracy/top5'),
+    'IoUMetric': ('aAcc', 'mIoU', 'mAcc'),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table.
+
+    Attributes:
+        name (str): What the table calls it.
+        config (Path): The config that is trained.
+        options (dict[str, Any]): What is overridden, by dotted keys, as
+            ``--cfg-options`` of ``tools/train.py`` does it.
+    """
+
+    name: str
+    config: Path
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def read(self, options: Mapping[str, Any] | None = None) -> Config:
+        """The config, as ``tools/train.py`` reads it.
+
+        Args:
+            options (dict[str, Any], optional): Further ones. Defaults to None.
+
+        Returns:
+            Config: With all options applied.
+        """
+        arguments = argparse.Namespace(
+            config=str(self.config),
+            cfg_options=copy.deepcopy({**self.options, **(options or {})}),
+            work_dir=None,
+            launcher='none',
+            local_rank=0,
+        )
+        try:
+            return read_config(arguments)
+        except (KeyError, ValueError, TypeError, FileNotFoundError) as error:
+            raise ValueError(f'Row {self.name!r}: {_said(error)}') from error
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Rows that are trained on the same seeds, and stand in one table.
+
+    Attributes:
+        name (str): Its name, of which its folder is made.
+        rows (list[Row]): The students.
+        seeds (list[int]): Seeds of each row.
+        metric (str): What the table compares, as it is logged, in percent.
+        baseline (str): Name of the row with which the others are compared.
+        teacher (Row, optional): The teacher, if it is trained first, on seed 0. All
+            distillers of the rows get its checkpoint.
+        prepare (dict[str, list[str]]): By a folder of data, the script of this
+            repository that makes it, with its arguments.
+    """
+
+    name: str
+    rows: list[Row]
+    seeds: list[int]
+    metric: str
+    baseline: str
+    teacher: Row | None = None
+    prepare: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def sweep(self, choices: Mapping[str, Sequence[Any]]) -> Suite:
+        """Make a row for each combination of values.
+
+        Args:
+            choices (dict[str, list]): Values by the dotted key of a setting. A row
+                without the setting's parent, such as another method's loss, stays as
+                it is.
+
+        Returns:
+            Suite: With more rows.
+
+        Raises:
+            ValueError: If no row has such a setting.
+        """
+        rows: list[Row] = []
+        baseline = self.baseline
+        met: set[str] = set()
+        for row in self.rows:
+            cfg = row.read()
+            keys = [key for key in choices if _has(cfg, key.rpartition('.')[0])]
+            met.update(keys)
+            for values in itertools.product(*(choices[key] for key in keys)):
+                chosen = dict(zip(keys, values))
+                parts = [f'{key.rpartition(".")[2]}={chosen[key]}' for key in keys]
+                name = ', '.join([row.name, *parts])
+                if row.name == self.baseline == baseline:
+                    baseline = name
+                rows.append(Row(name, row.config, {**row.options, **chosen}))
+        missed = [key for key in choices if key not in met]
+        if missed:
+            raise ValueError(
+                f'--sweep {missed[0]}: no row has {missed[0].rpartition(".")[0]!r}. '
+                f'The rows are {_listed(row.name for row in self.rows)}.'
+            )
+        return replace(self, rows=rows, baseline=baseline)
+
+    def with_options(self, options: Mapping[str, Any]) -> Suite:
+        """Override the same settings in every row and in the teacher's config."""
+        rows = [replace(row, options={**row.options, **options}) for row in self.rows]
+        teacher = self.teacher and replace(
+            self.teacher, options={**self.teacher.options, **options}
+        )
+        return replace(self, rows=rows, teacher=teacher)
+
+    def check(self) -> None:
+        """Raise for what would end a run at its start, before any run starts.
+
+        Raises:
+            ValueError: If names or seeds repeat, a config cannot be read or built, a
+                teacher's checkpoint is missing, or a metric is not one that is logged.
+            FileNotFoundError: If the data of a row is missing.
+        """
+        names = [row.name for row in self.rows]
+        seeds = [str(seed) for seed in self.seeds]
+        for what, found in (('rows', names), ('seeds', seeds)):
+            twice = [each for each in found if found.count(each) > 1]
+            if twice:
+                raise ValueError(f'Two {what} of {self.name} are called {twice[0]!r}.')
+        if not names or not self.seeds:
+            raise ValueError(f'{self.name} needs a row and a seed at least.')
+        if self.baseline not in names:
+            raise ValueError(
+                f'The baseline {self.baseline!r} is no row. There is {_listed(names)}.'
+            )
+        for row in (self.teacher, *self.rows):
+            if row is not None:
+                self._check_row(row, row.read())
+
+    def _check_row(self, row: Row, cfg: Config) -> None:
+        if cfg.get('val_dataloader') is None or not cfg.get('val_evaluator'):
+            raise ValueError(
+                f'Row {row.name!r} has no val_dataloader or no val_evaluator: nothing '
+                f'would log {self.metric}.'
+            )
+        logged = _logged_by(cfg.val_evaluator)
+        if logged and self.metric not in logged:
+            raise ValueError(
+                f'Row {row.name!r} does not log {self.metric!r}. Its evaluator logs '
+                f'{_listed(logged)}: choose with metric, or --metric.'
+            )
+        as_arguments(row.options)
+        check_data(cfg, ('train_dataloader', 'val_dataloader'))
+        try:
+            build_model(cfg)
+        except Exception as error:  # whatever a config can do wrong
+            raise ValueError(
+                f'The model of row {row.name!r} ({row.config}) cannot be built: '
+                f'{_said(error)}'
+            ) from error
+        if self.teacher is None and is_distiller(cfg.model):
+            checkpoint = cfg.model.teacher.get('checkpoint')
+            is_file = checkpoint is not None and '://' not in checkpoint
+            if is_file and not Path(checkpoint).expanduser().is_file():
+                raise ValueError(
+                    f"The teacher's checkpoint {checkpoint!r} of row {row.name!r} does "
+                    'not exist. Train it first, name it in model.teacher.checkpoint, '
+                    'or give the suite a teacher.'
+                )
+
+
+def read_suite(name: str) -> Suite:
+    """Read a suite.
+
+    Args:
+        name (str): Path of its file, or the name of one in ``configs/suites``.
+
+    Returns:
+        Suite: Not yet checked.
+
+    Raises:
+        FileNotFoundError: If there is none. It lists those that there are.
+        ValueError: If the file has no rows, or unknown keys.
+    """
+    folder = _ROOT / 'configs' / 'suites'
+    path = Path(name) if Path(name).suffix == '.py' else folder / f'{name}.py'
+    if not path.is_file():
+        known = _listed(each.stem for each in sorted(folder.glob('*.py')))
+        raise FileNotFoundError(
+            f'There is no suite {name!r} (looked for {path}). Name a file, or one of '
+            f'{known}.'
+        )
+    cfg = Config.fromfile(str(path))
+    unknown = [key for key in cfg if key not in _KEYS]
+    if unknown or not cfg.get('rows'):
+        problem = f'has the unknown key {unknown[0]!r}' if unknown else 'has no rows'
+        raise ValueError(
+            f'The suite {path} {problem}. A suite takes {_listed(_KEYS)}, and its rows '
+            "are a dict as {'KD': '../kd/res34_res18_in1k.py'}."
+        )
+    rows = [_make_row(name, each, path) for name, each in cfg.rows.items()]
+    teacher = cfg.get('teacher')
+    suite = Suite(
+        path.stem,
+        rows,
+        list(cfg.get('seeds', [0, 1, 2])),
+        cfg.get('metric') or _usual_metric(rows[0]),
+        cfg.get('baseline', rows[0].name),
+        None if teacher is None else _make_row('teacher', teacher, path),
+        cfg.get('prepare', {}),
+    )
+    return suite.with_options(_flat(cfg.get('options', {})))
+
+
+def suite_of_configs(configs: Sequence[str]) -> Suite:
+    """A suite of a row for each of several configs, on seed 0.
+
+    Args:
+        configs (Sequence[str]): Paths of the configs.
+
+    Returns:
+        Suite: Not yet checked.
+
+    Raises:
+        FileNotFoundError: If a file does not exist.
+    """
+    paths = [Path(config) for config in configs]
+    rows = [
+        _row_of_file(f'{path.resolve().parent.name}/{path.stem}', path)
+        for path in paths
+    ]
+    return Suite('configs', rows, [0], _usual_metric(rows[0]), rows[0].name)
+
+
+def _row_of_file(
+    name: str, path: Path, options: Mapping[str, Any] | None = None
+) -> Row:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'The config {str(path)!r} of row {name!r} does not exist (looked in '
+            f'{Path.cwd()}).'
+        )
+    return Row(name, path.resolve(), options or {})
+
+
+def _make_row(name: str, settings: Any, suite: Path) -> Row:
+    if isinstance(settings, str):
+        settings = {'config': settings}
+    if not isinstance(settings, Mapping) or not {'config'} <= set(settings) <= {
+        'config',
+        'options',
+    }:
+        raise ValueError(
+            f'Row {name!r} of {suite} must be the path of a config, or a dict of '
+            f'config and options, but is {settings!r}.'
+        )
+    options = _flat(settings.get('options', {}))
+    return _row_of_file(name, suite.parent / settings['config'], options)
+
+
+def _usual_metric(row: Row) -> str:
+    """The metric that a config's task is judged by."""
+    cfg = row.read()
+    task = task_of_scope(cfg.get('default_scope'))
+    logged = _logged_by(cfg.get('val_evaluator') or {})
+    usual = task.metric if task is not None else None
+    if usual is None or (logged and usual not in logged):
+        raise ValueError(
+            f'Which metric is compared is not clear from {row.config}. Name it as it '
+            'is logged: metric in a suite, or --metric.'
+        )
+    return usual
+
+
+def _logged_by(evaluator: Any) -> list[str]:
+    """What evaluators log; nothing if one of them is not known."""
+    evaluators = evaluator if isinstance(evaluator, list | tuple) else [evaluator]
+    kinds = [str(each.get('type')).rpartition('.')[2] for each in evaluators]
+    if not all(kind in _LOGGED for kind in kinds):
+        return []
+    return [name for kind in kinds for name in _LOGGED[kind]]
+
+
+def _flat(options: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+    """Nested settings by their dotted keys, as a command line can give them."""
+    found: dict[str, Any] = {}
+    for key, value in options.items():
+        if isinstance(value, Mapping):
+            found.update(_flat(value, f'{prefix}{key}.'))
+        else:
+            found[prefix + key] = value
+    return found
+
+
+def as_arguments(options: Mapping[str, Any]) -> list[str]:
+    """Options as ``--cfg-options`` takes them.
+
+    Args:
+        options (dict[str, Any]): Values by dotted keys.
+
+    Returns:
+        list[str]: ``key=value`` each.
+
+    Raises:
+        ValueError: If a value cannot be written so.
+    """
+    texts = {}
+    for key, value in options.items():
+        is_list = isinstance(value, list | tuple)
+        text = re.sub("[ ']", '', str(value)) if is_list else str(value)
+        try:
+            understood = DictAction._parse_iterable(text) == value
+        except AssertionError:  # brackets that do not match
+            understood = False
+        if not understood:
+            raise ValueError(
+                f'{key}={value!r} cannot be given on a command line. Put it in a '
+                'config of its own, and name that in the row.'
+            )
+        texts[key] = text
+    return [f'{key}={text}' for key, text in texts.items()]
+
+
+def _has(cfg: Config, key: str) -> bool:
+    found: Any = cfg
+    for part in filter(None, key.split('.')):
+        if not isinstance(found, Mapping | Config) or part not in found:
+            return False
+        found = found[part]
+    return True
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ', '.join(names)
+
+
+def _said(error: BaseException) -> str:
+    """The message; that of a KeyError is quoted."""
+    return str(error.args[0]) if isinstance(error, KeyError) else str(error)
+
+
+def prepare_data(suite: Suite) -> None:
+    """Make the data of a suite, where it is not there yet.
+
+    Args:
+        suite (Suite): The suite.
+
+    Raises:
+        ValueError: If the script fails. It holds what the script said.
+    """
+    for folder, (script, *arguments) in suite.prepare.items():
+        if Path(folder).exists():
+            continue
+        command = [sys.executable, str(_ROOT / script), *arguments]
+        result = subprocess.run(command, capture_output=True, text=True)
+        if result.returncode != 0:
+            raise ValueError(
+                f'{" ".join(command)} could not make {folder}:\n{result.stderr}'
+            )

@@ -1,0 +1,66 @@
+"""Results of several seeds, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mmkd_logit.visualization.style import line_style, printed
+
+
+@printed
+def plot_seeds(
+    results: Mapping[str, Sequence[float]],
+    intervals: Mapping[str, tuple[float, float]],
+    metric: str,
+    teacher: float | None = None,
+) -> Figure:
+    """A dot for each seed, the mean, and its interval.
+
+    Args:
+        results (Mapping[str, Sequence[float]]): Values of the seeds by their label, the
+            first on top.
+        intervals (Mapping[str, tuple[float, float]]): Ends of an interval by label,
+            for those that have one.
+        metric (str): Name of the values.
+        teacher (float, optional): Where a line shows the teacher. Defaults to None.
+
+    Returns:
+        Figure: One panel.
+    """
+    labels = list(results)
+    figure = Figure(figsize=(6.0, 0.9 + 0.34 * len(labels)), layout='constrained')
+    axis = figure.subplots()
+    for place, label in enumerate(labels):
+        values = np.asarray(results[label], dtype=float)
+        if not len(values):
+            continue
+        if label in intervals:
+            axis.plot(
+                intervals[label],
+                [place, place],
+                color='0.55',
+                linewidth=5.0,
+                alpha=0.5,
+                solid_capstyle='butt',
+            )
+        colour = line_style(1)['color']
+        axis.plot(values, [place] * len(values), 'o', color=colour, alpha=0.75)
+        axis.plot([values.mean()] * 2, [place - 0.28, place + 0.28], color='black')
+    if teacher is not None:
+        axis.axvline(teacher, color='0.3', linestyle='--', linewidth=1.0)
+        axis.annotate(
+            'teacher',
+            (teacher, 1.0),
+            xycoords=('data', 'axes fraction'),
+            ha='center',
+            va='bottom',
+            fontsize=8,
+        )
+    axis.set_yticks(range(len(labels)), labels)
+    axis.set_ylim(len(labels) - 0.5, -0.5)
+    axis.set_xlabel(metric)
+    axis.grid(axis='y', visible=False)
+    return figure

@@ -1,0 +1,129 @@
+"""When a run is done, goes on, or is another one."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from scripted_runs import write_run
+
+from mmkd_logit.suites import Row, Run, Suite, plan_runs
+
+
+@pytest.fixture
+def suite(config: Path, distiller: Path) -> Suite:
+    rows = [Row('plain', config), Row('KD', distiller)]
+    teacher = Row('teacher', config, {'optim_wrapper.optimizer.lr': 0.1})
+    return Suite('mine', rows, [0, 1], 'accuracy/top1', 'plain', teacher)
+
+
+def test_plan(suite: Suite, tmp_path: Path) -> None:
+    runs = plan_runs(suite, tmp_path / 'runs')
+    assert [run.name for run in runs] == [
+        'teacher, seed 0',
+        'plain, seed 0',
+        'plain, seed 1',
+        'KD, seed 0',
+        'KD, seed 1',
+    ]
+    assert len({run.work_dir for run in runs}) == 5
+    teacher, plain, _, distilled, _ = runs
+    assert plain.work_dir == tmp_path / 'runs' / 'plain' / 'small' / 'seed0'
+    assert (plain.teacher, distilled.teacher) == (None, teacher)
+    assert plain.length == 3
+    assert not any(run.done for run in runs)
+
+
+def test_done_means_this_very_run(suite: Suite, tmp_path: Path) -> None:
+    def plan(suite: Suite, threads: int = 1) -> dict[str, Run]:
+        return {run.name: run for run in plan_runs(suite, tmp_path / 'runs', threads)}
+
+    run = plan(suite)['KD, seed 1']
+    write_run(run, {3: 50.0})
+    assert run.done and not run.difference()
+
+    again = plan(suite)['KD, seed 1']
+    assert again.done
+    assert not plan(suite)['KD, seed 0'].done
+    assert plan(suite, 2)['KD, seed 1'].difference().startswith('threads is 2 and w')
+    # A change of the config, in the same place.
+    text = run.row.config.read_text().replace('tau=2.0', 'tau=4.0')
+    run.row.config.write_text(text)
+    changed = plan(suite)['KD, seed 1']
+    assert changed.difference() == 'model.losses.kd.tau is 4.0 and was 2.0'
+    assert not changed.done
+    run.row.config.write_text(text.replace('tau=4.0', 'tau=2.0'))
+    # Another teacher makes another student.
+    assert suite.teacher is not None
+    teacher = replace(suite.teacher, options={'optim_wrapper.optimizer.lr': 0.2})
+    other = plan(replace(suite, teacher=teacher))['KD, seed 1']
+    assert other.difference().startswith('teacher is ')
+    # So does another release.
+    record = json.loads((run.work_dir / 'compare.json').read_text())
+    record['made_from']['version'] = '0.0.1'
+    (run.work_dir / 'compare.json').write_text(json.dumps(record))
+    assert 'and was 0.0.1' in plan(suite)['KD, seed 1'].difference()
+
+
+def test_a_teacher_needs_its_checkpoint(suite: Suite, tmp_path: Path) -> None:
+    teacher = plan_runs(suite, tmp_path / 'runs')[0]
+    write_run(teacher, {3: 50.0})
+    assert teacher.done
+    (teacher.work_dir / 'epoch_3.pth').unlink()
+    assert not teacher.done
+
+
+def test_a_run_of_somebody_else(make_run: Callable) -> None:
+    run = make_run('a')
+    write_run(run, {3: 50.0})
+    (run.work_dir / 'compare.json').unlink()
+    assert run.difference() == 'it was not made by compare.py'
+    (run.work_dir / 'compare.json').write_text('{"made')
+    with pytest.raises(ValueError, match=r'compare.json cannot be read.*--restart'):
+        run.difference()
+
+
+def test_goes_on_from_the_last_whole_checkpoint(make_run: Callable) -> None:
+    run = make_run('a')
+    assert run.checkpoint() is None
+    write_run(run, {3: 50.0}, done=False)
+    assert run.checkpoint() == run.work_dir / 'epoch_3.pth'
+    whole = (run.work_dir / 'epoch_3.pth').read_bytes()
+    (run.work_dir / 'epoch_4.pth').write_bytes(whole[:-100])  # killed while writing
+    assert run.checkpoint() == run.work_dir / 'epoch_3.pth'
+
+
+def test_command(suite: Suite, tmp_path: Path) -> None:
+    runs = plan_runs(suite, tmp_path / 'runs')
+    write_run(runs[0], {3: 50.0})
+    command = runs[-1].command()
+    assert command[1].endswith('tools/train.py')
+    assert 'randomness.seed=1' in command
+    checkpoint = runs[0].work_dir / 'epoch_3.pth'
+    assert f'model.teacher.checkpoint={checkpoint}' in command
+    assert '--resume' not in command
+    write_run(runs[1], {1: 50.0}, done=False)
+    assert runs[1].command()[-2:] == ['--resume', str(runs[1].work_dir / 'epoch_3.pth')]
+    several = runs[-1].command(processes=4)
+    assert '--nproc_per_node=4' in several
+    assert several[several.index('--launcher') + 1] == 'pytorch'
+
+
+def test_lock(make_run: Callable) -> None:
+    run = make_run('a')
+    held = run.lock()
+    assert held is not None
+    assert run.lock() is None
+    held.close()
+    again = run.lock()
+    assert again is not None
+    again.close()
+
+
+def test_move_aside(make_run: Callable) -> None:
+    for number in (1, 2):
+        run = make_run('a')
+        run.work_dir.mkdir(parents=True)
+        assert run.move_aside() == run.work_dir.with_name(f'a.old{number}')
+        assert not run.work_dir.exists()

@@ -1,0 +1,172 @@
+"""What a suite may hold, and what is said before its first run."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from mmengine.config import DictAction
+
+from mmkd_logit.suites import Row, Suite, read_suite, suite_of_configs
+from mmkd_logit.suites.suite import as_arguments
+
+SUITES = Path(__file__).parents[2] / 'configs' / 'suites'
+
+
+def write_suite(folder: Path, text: str) -> str:
+    path = folder / 'mine.py'
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    'path', sorted(SUITES.glob('*.py')), ids=lambda path: path.stem
+)
+def test_ours_can_be_run(path: Path, tmp_path: Path, monkeypatch) -> None:
+    suite = read_suite(path.stem)
+    assert suite.name == path.stem
+    if suite.prepare:  # the data is drawn first
+        suite = replace(suite, rows=suite.rows)
+        for row in suite.rows:
+            row.read()
+        return
+    suite.check()
+
+
+def test_a_suite_of_a_file(config: Path, tmp_path: Path) -> None:
+    suite = read_suite(
+        write_suite(
+            tmp_path,
+            "teacher = 'plain/small.py'\n"
+            "rows = {'a': 'plain/small.py', 'b': dict(config='plain/small.py', "
+            'options=dict(optim_wrapper=dict(optimizer=dict(lr=0.5))))}\n'
+            "options = {'train_cfg.max_epochs': 7}\n"
+            "seeds = [3, 4]\nbaseline = 'b'\n",
+        )
+    )
+    assert (suite.name, suite.seeds, suite.baseline) == ('mine', [3, 4], 'b')
+    assert suite.metric == 'accuracy/top1'
+    assert suite.teacher is not None
+    assert suite.teacher.read().train_cfg.max_epochs == 7
+    lrs = [row.read().optim_wrapper.optimizer.lr for row in suite.rows]
+    assert lrs == [0.05, 0.5]
+    suite.check()
+
+
+def test_configs_of_the_command_line(config: Path) -> None:
+    suite = suite_of_configs([str(config)])
+    assert [row.name for row in suite.rows] == ['plain/small']
+    assert suite.seeds == [0]
+    suite.check()
+    with pytest.raises(FileNotFoundError, match=r'gone.py.* does not exist'):
+        suite_of_configs([str(config), 'gone.py'])
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('row = {}', "has the unknown key 'row'"),
+        ('seeds = [0]', 'has no rows'),
+        ("rows = {'a': 'b.py'}", "config '.*b.py' of row 'a' does not exist"),
+        ("rows = {'a': dict(conf='b.py')}", "Row 'a' of .* must be the path"),
+    ],
+)
+def test_files_that_are_no_suite(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        read_suite(write_suite(tmp_path, text))
+
+
+def test_unknown_suites_are_answered_by_the_known(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no suite 'digit'.*digitpairs"):
+        read_suite('digit')
+
+
+def make_suite(config: Path, **changes: object) -> Suite:
+    suite = Suite('mine', [Row('a', config)], [0], 'accuracy/top1', 'a')
+    return replace(suite, **changes)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(seeds=[1, 2, 1]), "Two seeds of mine are called '1'"),
+        (dict(seeds=[]), 'needs a row and a seed'),
+        (dict(baseline='b'), "baseline 'b' is no row. There is a"),
+        (dict(metric='mIoU'), "Row 'a' does not log 'mIoU'.*accuracy/top1, acc"),
+    ],
+)
+def test_bad_suites(changes: dict, message: str, config: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_suite(config, **changes).check()
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'model.backbone.arch': 'resnet9'}, "row 'a' .* cannot be built: .*resnet9"),
+        ({'val_dataloader': None}, "Row 'a' has no val_dataloader"),
+        ({'train_dataloader.dataset.data_root': 'gone'}, "data folder 'gone"),
+    ],
+)
+def test_rows_that_would_fail(options: dict, message: str, config: Path) -> None:
+    suite = make_suite(config, rows=[Row('a', config, options)])
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        suite.check()
+
+
+def test_two_rows_of_one_name(config: Path) -> None:
+    suite = make_suite(config, rows=[Row('a', config)] * 2)
+    with pytest.raises(ValueError, match="Two rows of mine are called 'a'"):
+        suite.check()
+
+
+def test_a_teacher_that_nobody_trains(config: Path, distiller: Path) -> None:
+    suite = make_suite(config, rows=[Row('a', distiller)])
+    with pytest.raises(ValueError, match=r"checkpoint 'missing.pth' of row 'a' does"):
+        suite.check()
+    replace(suite, teacher=Row('teacher', config)).check()
+
+
+def test_sweep(config: Path, distiller: Path) -> None:
+    rows = [Row('plain', config), Row('KD', distiller)]
+    suite = make_suite(config, rows=rows, baseline='plain')
+    by_loss = suite.sweep({'model.losses.kd.loss_weight': [0.1, 1]})
+    assert [row.name for row in by_loss.rows] == [
+        'plain',
+        'KD, loss_weight=0.1',
+        'KD, loss_weight=1',
+    ]
+    assert by_loss.rows[1].read().model.losses.kd.loss_weight == 0.1
+    grid = suite.sweep(
+        {'optim_wrapper.optimizer.lr': [1, 2], 'model.losses.kd.tau': [3]}
+    )
+    assert [row.name for row in grid.rows] == [
+        'plain, lr=1',
+        'plain, lr=2',
+        'KD, lr=1, tau=3',
+        'KD, lr=2, tau=3',
+    ]
+    assert grid.baseline == 'plain, lr=1'
+    with pytest.raises(ValueError, match=r"no row has 'model.losses.dhkd'"):
+        suite.sweep({'model.losses.dhkd.loss_weight': [1]})
+
+
+def test_options_as_arguments() -> None:
+    options = {
+        'a.lr': 0.5,
+        'a.n': 3,
+        'a.flag': True,
+        'a.none': None,
+        'a.name': 'KDLoss',
+        'a.path': '/x/y-z.pth',
+        'a.list': [1, 2],
+        'a.names': ['x', 'y'],
+        'a.nested': [(1, 2), (3, 4)],
+        'a.rate': 1e-05,
+    }
+    for argument in as_arguments(options):
+        key, _, text = argument.partition('=')
+        assert DictAction._parse_iterable(text) == options[key]
+    for value in ('3', 'a,b', {'b': 1}, 'None', ['1'], 'x y'):
+        with pytest.raises(ValueError, match=re.escape(f'key={value!r} cannot be')):
+            as_arguments({'key': value})

@@ -1,0 +1,235 @@
+"""Train the rows of a suite on several seeds, and write the table.
+
+A suite is a file in configs/suites, or the configs after --configs. What has been
+trained before is not trained again; what was interrupted goes on.
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from mmengine.config import DictAction
+from rich.console import Console
+from rich.table import Table
+
+from mmkd_logit.suites import (
+    Report,
+    Run,
+    Suite,
+    make_slots,
+    plan_runs,
+    prepare_data,
+    read_suite,
+    suite_of_configs,
+    train_all,
+)
+from mmkd_logit.visualization import find_keys, plot_curves, plot_seeds, read_curve
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    what = parser.add_argument_group('what is compared')
+    which = what.add_mutually_exclusive_group(required=True)
+    which.add_argument('suite', nargs='?', help='file, or name in configs/suites')
+    which.add_argument('--configs', nargs='+', metavar='CONFIG', help='a row each')
+    what.add_argument('--seeds', nargs='+', type=int, metavar='SEED')
+    what.add_argument('--metric', help='as it is logged, such as accuracy/top1')
+    what.add_argument('--baseline', metavar='ROW', help='row to compare with')
+    what.add_argument(
+        '--sweep',
+        nargs='+',
+        default=[],
+        metavar='KEY=VALUE,VALUE',
+        help='make a row for each value of a setting, as '
+        'model.losses.dhkd.loss_weight=0.1,0.3,1',
+    )
+    what.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='override settings of all configs, as train.py does',
+    )
+    where = parser.add_argument_group('where it runs')
+    where.add_argument(
+        '--jobs',
+        type=int,
+        metavar='N',
+        help='runs at a time; as many as there are cores for their threads, or GPUs, '
+        'if not set',
+    )
+    where.add_argument(
+        '--threads',
+        type=int,
+        default=1,
+        metavar='N',
+        help='CPU threads of a run, on which its numbers depend; 1 if not set',
+    )
+    where.add_argument(
+        '--gpus', default='', metavar='0,1,...', help='GPUs to use, one a run'
+    )
+    where.add_argument('--gpus-per-job', type=int, default=1, metavar='N')
+    where.add_argument(
+        '--work-dir',
+        type=Path,
+        default=Path('work_dirs/compare'),
+        help='folder of the runs, which suites share; work_dirs/compare if not set',
+    )
+    where.add_argument(
+        '--out', type=Path, help='folder of the tables; that of the runs if not set'
+    )
+    parser.add_argument(
+        '--curves',
+        nargs='*',
+        metavar='KEY',
+        help='draw logged values over training too, as "grad_cos/*"; the metrics of '
+        'the validation set if none is named',
+    )
+    parser.add_argument(
+        '--restart',
+        action='store_true',
+        help='where a work dir holds a run of another config, seed or version, rename '
+        'it and train anew',
+    )
+    parser.add_argument(
+        '--dry-run', action='store_true', help='only list what would run'
+    )
+    return parser.parse_args()
+
+
+def read_choices(sweeps: Sequence[str]) -> dict[str, list[Any]]:
+    """What ``--sweep`` names, by its key."""
+    choices: dict[str, list[Any]] = {}
+    for sweep in sweeps:
+        key, _, values = sweep.partition('=')
+        if not values:
+            raise ValueError(f'--sweep {sweep}: write KEY=VALUE,VALUE.')
+        choices[key] = [DictAction._parse_iterable(v) for v in values.split(',')]
+    return choices
+
+
+def read_arguments(args: argparse.Namespace) -> Suite:
+    """The suite, as the command line changes it."""
+    suite = read_suite(args.suite) if args.suite else suite_of_configs(args.configs)
+    for name in ('seeds', 'metric', 'baseline'):
+        if getattr(args, name) is not None:
+            suite = replace(suite, **{name: getattr(args, name)})
+    if args.sweep:
+        suite = suite.sweep(read_choices(args.sweep))
+    return suite.with_options(args.cfg_options)
+
+
+def settle_conflicts(runs: Sequence[Run], restart: bool) -> None:
+    """Raise for work dirs that hold something else, or rename them."""
+    for run in runs:
+        difference = run.difference() if run.work_dir.is_dir() else ''
+        if not difference:
+            continue
+        if not restart:
+            raise ValueError(
+                f'{run.work_dir} holds another run than {run.name} is now: '
+                f'{difference}. Use --restart to rename it and train anew, or another '
+                '--work-dir.'
+            )
+        print(f'{run.work_dir} is now {run.move_aside()}')
+
+
+def list_runs(runs: Sequence[Run], jobs: int) -> None:
+    """Say what would run, and how long it would take."""
+    seconds: dict[Path, list[float]] = {}
+    for run in runs:
+        if run.done:
+            seconds.setdefault(run.work_dir.parent, []).append(run.record()['seconds'])
+    every = [each for alike in seconds.values() for each in alike]
+    rest = [run for run in runs if not run.done]
+    total = 0.0
+    for run in rest:
+        known = seconds.get(run.work_dir.parent) or every
+        total += mean(known) if known else 0.0
+        state = 'goes on' if run.record() else 'new'
+        about = f', about {mean(known):.0f} s' if known else ''
+        print(f'{run.name}: {state}{about}, in {run.work_dir}')
+    about = f'about {total / 60 / jobs:.1f} minutes with {jobs} at a time'
+    unknown = 'no run is done yet that would tell the time'
+    print(f'{len(rest)} of {len(runs)} runs to do; {about if every else unknown}')
+
+
+def draw(
+    report: Report,
+    suite: Suite,
+    runs: Sequence[Run],
+    out: Path,
+    curves: Sequence[str] | None,
+) -> None:
+    """Write the pictures, one of curves if they are asked for."""
+    results = {line.name: line.values('last') for line in report.lines}
+    teacher = report.teacher.values('last')[0] if report.teacher else None
+    picture = plot_seeds(results, report.intervals(), report.metric, teacher)
+    picture.savefig(out / 'table.png', dpi=110)
+    if curves is None:
+        return
+    groups = {
+        row.name: [run.log() for run in runs if run.row is row and run.done]
+        for row in suite.rows
+    }
+    logs = [log for each in groups.values() for log in each]
+    panels: dict[str, dict] = {}
+    for key in find_keys(logs, curves or None):
+        for name, each in groups.items():
+            curve = read_curve(each, key) if each else None
+            if curve is not None:
+                panels.setdefault(key, {})[name] = curve
+    plot_curves(panels).savefig(out / 'curves.png', dpi=110)
+
+
+def main() -> int:
+    args = parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    gpus = [gpu for gpu in args.gpus.split(',') if gpu]
+    slots = make_slots(args.jobs, args.threads, gpus, args.gpus_per_job)
+    suite = read_arguments(args)
+    prepare_data(suite)
+    suite.check()
+    runs = plan_runs(suite, args.work_dir, args.threads)
+    if args.dry_run:
+        list_runs(runs, len(slots))
+        return 0
+    settle_conflicts(runs, args.restart)
+    console = Console()
+    try:
+        failures = train_all(runs, slots, suite.metric, console)
+    except KeyboardInterrupt:
+        print('Stopped. The same command goes on from here.')
+        return 130
+    report = Report.of_runs(suite, runs, args.threads)
+    out = args.out or args.work_dir / suite.name
+    report.write(out)
+    if any(line.results for line in report.lines):
+        draw(report, suite, runs, out, args.curves)
+    head, *rows = report.table()
+    table = Table(*head, title=f'{suite.name}: {suite.metric}, %')
+    for cells in rows:
+        table.add_row(*cells)
+    console.print(table)
+    print(
+        f'difference: to {suite.baseline!r}, of the last values, with a 95% interval, '
+        f'paired by seed\nwritten to {out}'
+    )
+    for name, reason in failures.items():
+        print(f'\nfailed: {name}: {reason}', file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == '__main__':
+    try:
+        sys.exit(main())
+    except (ValueError, KeyError, FileNotFoundError) as error:
+        sys.exit(str(error))
