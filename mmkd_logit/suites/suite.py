@@ -212,7 +212,7 @@ def read_suite(name: str) -> Suite:
             f'{known}.'
         )
     cfg = Config.fromfile(str(path))
-    unknown = [key for key in cfg if key not in _KEYS]
+    unknown = [key for key in cfg if key not in _KEYS and not key.startswith('_')]
     if unknown or not cfg.get('rows'):
         problem = f'has the unknown key {unknown[0]!r}' if unknown else 'has no rows'
         raise ValueError(

@@ -56,11 +56,12 @@ class CIFARResNet(BaseModule):
         arch (str): One of 'resnet8', 'resnet14', 'resnet20', 'resnet32', 'resnet44',
             'resnet56', 'resnet110', 'resnet8x4', 'resnet32x4'.
         in_channels (int): Channels of the images. Defaults to 3.
+        widen_factor (float): Factor of all numbers of channels. Defaults to 1.0.
         init_cfg (list[dict], optional): Initialization of the weights. Defaults to
             He's normal one for convolutions.
 
     Raises:
-        ValueError: If ``arch`` is unknown.
+        ValueError: If ``arch`` is unknown, or a stage would have no channel.
 
     Example:
         >>> import torch
@@ -73,6 +74,7 @@ class CIFARResNet(BaseModule):
         self,
         arch: str,
         in_channels: int = 3,
+        widen_factor: float = 1.0,
         init_cfg: list[dict] | None = [
             dict(type='Kaiming', layer='Conv2d', mode='fan_out'),
             dict(type='Constant', layer='BatchNorm2d', val=1),
@@ -82,11 +84,17 @@ class CIFARResNet(BaseModule):
         if arch not in _ARCHS:
             raise ValueError(f'arch must be one of {list(_ARCHS)}, but got {arch!r}.')
         blocks, stem_channels, stage_channels = _ARCHS[arch]
+        stem_channels = int(widen_factor * stem_channels)
+        widths = [int(widen_factor * each) for each in stage_channels]
+        if stem_channels < 1:
+            raise ValueError(
+                f'widen_factor={widen_factor} leaves {arch} no channel in its stem.'
+            )
         self.conv1 = nn.Conv2d(in_channels, stem_channels, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(stem_channels)
         self.relu = nn.ReLU(inplace=True)
         channels = stem_channels
-        for stage, out_channels in enumerate(stage_channels, start=1):
+        for stage, out_channels in enumerate(widths, start=1):
             layers = []
             for block in range(blocks):
                 stride = 2 if stage > 1 and block == 0 else 1
@@ -102,7 +110,7 @@ class CIFARResNet(BaseModule):
 
         Returns:
             tuple[Tensor]: One map of shape (N, channels, H / 4, W / 4), rounded up;
-            64 channels, or 256 for the x4 networks.
+            64 channels, or 256 for the x4 networks, times ``widen_factor``.
         """
         x = self.relu(self.bn1(self.conv1(x)))
         for stage in (1, 2, 3):

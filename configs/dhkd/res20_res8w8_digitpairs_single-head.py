@@ -1,5 +1,5 @@
 _base_ = [
-    '../_base_/pairs/res20_res8_digitpairs.py',
+    '../_base_/pairs/res20_res8w8_digitpairs.py',
     '../_base_/methods/binary-kl-norm.py',
 ]
 model = _base_.method

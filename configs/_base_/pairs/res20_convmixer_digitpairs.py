@@ -1,12 +1,12 @@
 # The teacher is trained here first: tools/train.py configs/baseline/res20_digitpairs.py
-_base_ = '../../baseline/res8_digitpairs.py'
+_base_ = '../../baseline/convmixer_digitpairs.py'
 model = dict(
     _delete_=True,
     type='mmkd_logit.LogitDistiller',
     student=_base_.model,
     teacher=dict(
         config='{{ fileDirname }}/../../baseline/res20_digitpairs.py',
-        checkpoint='work_dirs/baseline/res20_digitpairs/epoch_30.pth',
+        checkpoint='work_dirs/baseline/res20_digitpairs/epoch_60.pth',
     ),
 )
 default_hooks = dict(

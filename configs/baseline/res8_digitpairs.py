@@ -1,2 +1,0 @@
-_base_ = './res20_digitpairs.py'
-model = dict(backbone=dict(arch='resnet8'))

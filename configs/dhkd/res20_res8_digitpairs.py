@@ -1,2 +1,0 @@
-_base_ = ['../_base_/pairs/res20_res8_digitpairs.py', '../_base_/methods/dhkd.py']
-model = _base_.method

@@ -1,0 +1,5 @@
+_base_ = [
+    '../_base_/pairs/res20_convmixer_digitpairs.py',
+    '../_base_/methods/kd_kendall-tau.py',
+]
+model = _base_.method

@@ -1,0 +1,139 @@
+"""A suite from its file to its table, also when it is killed on the way."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from command_lines import CONFIGS, REPO, attempt, run
+
+COMPARE = (sys.executable, REPO / 'tools' / 'compare.py')
+SUITE = f"""
+teacher = {str(CONFIGS / 'baseline/res20_digits.py')!r}
+rows = {{
+    'plain': {str(CONFIGS / 'baseline/res8_digits.py')!r},
+    'DHKD': {str(CONFIGS / 'dhkd/res20_res8_digits.py')!r},
+}}
+seeds = [0, 1]
+options = {{
+    'train_cfg.max_epochs': 2,
+    'train_cfg.val_interval': 1,
+    'default_hooks.teacher_check': None,
+}}
+"""
+
+
+@pytest.fixture(scope='module')
+def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Folder in which the suite was trained, and what the tool printed."""
+    cwd = tmp_path_factory.mktemp('compare')
+    (cwd / 'mine.py').write_text(SUITE)
+    result = run(*COMPARE, 'mine.py', '--jobs', '2', '--curves', cwd=cwd, timeout=240)
+    return cwd, result.stdout
+
+
+def results(cwd: Path) -> dict:
+    return json.loads((cwd / 'work_dirs/compare/mine/results.json').read_text())
+
+
+def metrics(cwd: Path) -> dict[tuple[str, str], dict[str, float]]:
+    """The curve of each row and seed."""
+    return {
+        (line['name'], seed): result['curve']
+        for line in results(cwd)['lines']
+        for seed, result in line['results'].items()
+    }
+
+
+def test_table(compared: tuple[Path, str]) -> None:
+    cwd, output = compared
+    report = results(cwd)
+    out = cwd / 'work_dirs' / 'compare' / 'mine'
+    rows = list(csv.DictReader((out / 'table.csv').open()))
+    assert [(row['row'], row['seed']) for row in rows] == [
+        ('teacher', '0'),
+        *((name, seed) for name in ('plain', 'DHKD') for seed in '01'),
+    ]
+    curve = metrics(cwd)['DHKD', '1']
+    assert list(curve) == ['1', '2']
+    assert float(rows[-1]['last']) == curve['2']
+    assert report['made_with']['threads'] == 1
+    for cell in (out / 'table.md').read_text().split('|'):
+        assert cell.strip().strip('-:') in output
+    for picture in ('table.png', 'curves.png'):
+        assert (out / picture).read_bytes().startswith(b'\x89PNG')
+
+
+def test_what_is_done_is_not_trained_again(compared: tuple[Path, str]) -> None:
+    cwd, _ = compared
+    before = (cwd / 'work_dirs/compare/mine/table.csv').read_text()
+    dry = run(*COMPARE, 'mine.py', '--seeds', '0', '1', '2', '--dry-run', cwd=cwd)
+    assert '2 of 7 runs to do; about' in dry.stdout
+    assert 'plain, seed 2: new, about' in dry.stdout
+    again = run(*COMPARE, 'mine.py', cwd=cwd)
+    assert ' of 5)' not in again.stdout
+    assert (cwd / 'work_dirs/compare/mine/table.csv').read_text() == before
+
+
+def test_a_work_dir_of_another_config(compared: tuple[Path, str]) -> None:
+    cwd, _ = compared
+    result = attempt(*COMPARE, 'mine.py', '--threads', '2', cwd=cwd)
+    assert result.returncode == 1
+    last = result.stdout.splitlines()[-1]
+    assert 'seed0 holds another run than teacher, seed 0 is now' in last
+    assert 'threads is 2 and was 1. Use --restart' in last
+
+
+def kill_one_job(cwd: Path) -> None:
+    for process in Path('/proc').glob('[0-9]*'):
+        try:
+            inside = (process / 'cwd').readlink() == cwd
+        except OSError:
+            continue
+        if inside:
+            os.kill(int(process.name), signal.SIGKILL)
+            return
+    raise AssertionError('compare.py took its jobs with it')
+
+
+def test_killed_at_any_moment_the_table_is_the_same(
+    compared: tuple[Path, str], tmp_path: Path
+) -> None:
+    cwd, _ = compared
+    (tmp_path / 'mine.py').write_text(SUITE.replace('[0, 1]', '[1]'))
+    arguments = [str(each) for each in (*COMPARE, 'mine.py', '--jobs', '2')]
+    process = subprocess.Popen(
+        arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    first = 'work_dirs/compare/baseline/res8_digits_*/seed1'
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob(f'{first}/epoch_1.pth')):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    # compare.py first: its jobs go on. Then one of them.
+    process.kill()
+    process.wait()
+    kill_one_job(tmp_path)
+    again = run(*COMPARE, 'mine.py', '--jobs', '2', cwd=tmp_path, timeout=240)
+    assert 'failed' not in again.stdout
+    expected = metrics(cwd)
+    for key, curve in metrics(tmp_path).items():
+        assert curve == expected[key]
+
+
+def test_errors_come_before_the_first_run(tmp_path: Path) -> None:
+    (tmp_path / 'bad.py').write_text(SUITE + "metric = 'mIoU'\n")
+    for arguments, message in (
+        (['nothing'], "There is no suite 'nothing'"),
+        (['bad.py'], "Row 'teacher' does not log 'mIoU'"),
+        (['--configs', 'gone.py'], "The config 'gone.py' of row"),
+    ):
+        result = attempt(*COMPARE, *arguments, cwd=tmp_path)
+        assert result.returncode == 1
+        assert message in result.stdout.splitlines()[-1]
+    assert not (tmp_path / 'work_dirs').exists()
