@@ -25,7 +25,8 @@ ROOT = Path(__file__).parents[1]
 PARAMETERS = {
     'res8_digits': 77_754,
     'res20_digits': 272_186,
-    'res8_digitpairs': 83_604,
+    'res8w8_digitpairs': 22_780,
+    'convmixer_digitpairs': 9_540,
     'res20_digitpairs': 278_036,
     'res18_in1k': 11_689_512,
     'fcn-r18w4_scenes': 46_845,
@@ -52,7 +53,9 @@ def find_configs(root: Path) -> list[str]:
     """Configs that a user can train, relative to the root."""
     paths = (root / 'configs').glob('*/*.py')
     return sorted(
-        str(path.relative_to(root)) for path in paths if path.parent.name != '_base_'
+        str(path.relative_to(root))
+        for path in paths
+        if path.parent.name not in ('_base_', 'suites')
     )
 
 
@@ -97,6 +100,12 @@ def check_leaf(root: Path, path: str) -> None:
         # A method can have settings for a dataset or task: kd_in1k, dhkd_seg.
         assert re.fullmatch(rf'_base_/methods/{re.escape(method)}(_\w+)?', names[1])
         assert ast.unparse(statements[1]) == 'model = _base_.method', path
+        # What the pair changes in the method.
+        assert all(
+            re.match(r'model\.losses\.\w+\.\w+ = ', ast.unparse(each))
+            or f'{method}/{Path(path).stem}' in OWN_SETTINGS
+            for each in statements[2:]
+        ), path
 
     cfg = Config.fromfile(root / path)
     baseline = Config.fromfile(folder / 'baseline' / f'{student}_{dataset}.py')
@@ -149,7 +158,7 @@ def test_a_leaf_that_is_new_or_wrong(tmp_path: Path) -> None:
     assert Config.fromfile(leaf).model.losses == dict(mine=dict(type='X'))
     for wrong in (
         right.replace('methods/mine', 'methods/kd'),
-        right.replace('pairs/res20_res8_digits', 'pairs/res20_res8_digitpairs'),
+        right.replace('pairs/res20_res8_digits', 'pairs/res20_res8w8_digitpairs'),
         f'{right}randomness = dict(seed=1)\n',
         f'{right}custom_hooks = []\n',
         f'{right}default_hooks = dict(logger=dict(interval=1))\n',

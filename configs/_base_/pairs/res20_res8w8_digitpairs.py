@@ -11,7 +11,7 @@ model = dict(
 )
 default_hooks = dict(
     teacher_check=dict(
-        type='mmkd_logit.TeacherCheckHook', metric='accuracy/top1', minimum=70.0
+        type='mmkd_logit.TeacherCheckHook', metric='accuracy/top1', minimum=75.0
     ),
     export_student=dict(type='mmkd_logit.ExportStudentHook'),
 )
