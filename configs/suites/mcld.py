@@ -1,4 +1,4 @@
-# MCLD's terms, without cross entropy, beside KD.
+# MCLD's terms on single digits, without cross entropy, beside KD.
 _terms = ('instance', 'sample', 'category')
 _choices = (
     ('instance',),
@@ -9,13 +9,13 @@ _choices = (
     ('sample', 'category'),
     _terms,
 )
-teacher = '../baseline/res20_digitpairs.py'
+teacher = '../baseline/res20_digits.py'
 rows = {
-    'plain student': '../baseline/res8w8_digitpairs.py',
-    'KD': '../kd/res20_res8w8_digitpairs.py',
+    'plain student': '../baseline/res8_digits.py',
+    'KD': '../kd/res20_res8_digits.py',
     **{
         f'MCLD: {" + ".join(chosen)}': dict(
-            config='../mcld/res20_res8w8_digitpairs.py',
+            config='../mcld/res20_res8_digits.py',
             options={f'model.losses.mcld.{term}': term in chosen for term in _terms},
         )
         for chosen in _choices

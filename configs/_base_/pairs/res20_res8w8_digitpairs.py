@@ -6,7 +6,7 @@ model = dict(
     student=_base_.model,
     teacher=dict(
         config='{{ fileDirname }}/../../baseline/res20_digitpairs.py',
-        checkpoint='work_dirs/baseline/res20_digitpairs/epoch_60.pth',
+        checkpoint='work_dirs/baseline/res20_digitpairs/epoch_40.pth',
     ),
 )
 default_hooks = dict(
