@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import torch
 from mmengine.config import DictAction
 from rich.console import Console
 from rich.table import Table
@@ -28,7 +29,7 @@ from mmkd_logit.suites import (
     suite_of_configs,
     train_all,
 )
-from mmkd_logit.visualization import find_keys, plot_curves, plot_seeds, read_curve
+from mmkd_logit.visualization import plot_curves, plot_seeds, read_curves, save
 
 
 def parse_args() -> argparse.Namespace:
@@ -180,20 +181,16 @@ def draw(
         row.name: [run.log() for run in runs if run.row is row and run.done]
         for row in suite.rows
     }
-    logs = [log for each in groups.values() for log in each]
-    panels: dict[str, dict] = {}
-    for key in find_keys(logs, curves or None):
-        for name, each in groups.items():
-            curve = read_curve(each, key) if each else None
-            if curve is not None:
-                panels.setdefault(key, {})[name] = curve
-    plot_curves(panels).savefig(out / 'curves.png', dpi=110)
+    panels, rows = read_curves(groups, curves or None)
+    save(plot_curves(panels), out / 'curves.png', rows)
 
 
 def main() -> int:
     args = parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     gpus = [gpu for gpu in args.gpus.split(',') if gpu]
+    if gpus and not torch.cuda.is_available():
+        raise ValueError(f'--gpus {args.gpus}: torch sees no GPU on this machine.')
     slots = make_slots(args.jobs, args.threads, gpus, args.gpus_per_job)
     suite = read_arguments(args)
     prepare_data(suite)
@@ -231,5 +228,7 @@ def main() -> int:
 if __name__ == '__main__':
     try:
         sys.exit(main())
-    except (ValueError, KeyError, FileNotFoundError) as error:
+    except KeyError as error:
+        sys.exit(str(error.args[0]))  # Python would quote it
+    except (ValueError, FileNotFoundError) as error:
         sys.exit(str(error))

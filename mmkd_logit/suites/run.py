@@ -19,7 +19,7 @@ from mmengine.config import Config
 
 from mmkd_logit.apis import check_resume
 from mmkd_logit.models.settings import is_distiller
-from mmkd_logit.suites.suite import Row, Suite, as_arguments
+from mmkd_logit.suites.suite import Row, Suite, as_arguments, as_text
 from mmkd_logit.version import __version__
 from mmkd_logit.visualization import RunLog
 
@@ -213,7 +213,11 @@ def plan_runs(suite: Suite, work_dir: Path, threads: int = 1) -> list[Run]:
     Raises:
         ValueError: If a command line cannot name the folder.
     """
-    as_arguments({'--work-dir': str(work_dir)})
+    if not as_text(str(work_dir)):
+        raise ValueError(
+            f'--work-dir {str(work_dir)!r} must not hold spaces, commas or brackets: '
+            'tools/train.py could not be told where the teacher is.'
+        )
 
     def plan(
         row: Row, seeds: Sequence[int], teacher: Run | None, is_teacher: bool = False

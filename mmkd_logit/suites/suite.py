@@ -142,6 +142,10 @@ class Suite:
                 teacher's checkpoint is missing, or a metric is not one that is logged.
             FileNotFoundError: If the data of a row is missing.
         """
+        if not isinstance(self.seeds, list) or not all(
+            isinstance(seed, int) for seed in self.seeds
+        ):
+            raise ValueError(f'seeds must be a list of integers, but got {self.seeds}.')
         names = [row.name for row in self.rows]
         seeds = [str(seed) for seed in self.seeds]
         for what, found in (('rows', names), ('seeds', seeds)):
@@ -179,15 +183,26 @@ class Suite:
                 f'The model of row {row.name!r} ({row.config}) cannot be built: '
                 f'{_said(error)}'
             ) from error
-        if self.teacher is None and is_distiller(cfg.model):
-            checkpoint = cfg.model.teacher.get('checkpoint')
-            is_file = checkpoint is not None and '://' not in checkpoint
-            if is_file and not Path(checkpoint).expanduser().is_file():
+        if is_distiller(cfg.model):
+            self._check_teacher(row, cfg)
+
+    def _check_teacher(self, row: Row, cfg: Config) -> None:
+        if self.teacher is not None:
+            config = Path(cfg.model.teacher.get('config') or '')
+            if config.is_file() and config.resolve() != self.teacher.config:
                 raise ValueError(
-                    f"The teacher's checkpoint {checkpoint!r} of row {row.name!r} does "
-                    'not exist. Train it first, name it in model.teacher.checkpoint, '
-                    'or give the suite a teacher.'
+                    f'Row {row.name!r} has the teacher {config}, but the suite trains '
+                    f'{self.teacher.config}. Compare it in another suite.'
                 )
+            return
+        checkpoint = cfg.model.teacher.get('checkpoint')
+        is_path = checkpoint is not None and '://' not in checkpoint
+        if is_path and not Path(checkpoint).expanduser().is_file():
+            raise ValueError(
+                f"The teacher's checkpoint {checkpoint!r} of row {row.name!r} does not "
+                'exist. Train it first, name it in model.teacher.checkpoint, or give '
+                'the suite a teacher.'
+            )
 
 
 def read_suite(name: str) -> Suite:
@@ -224,7 +239,7 @@ def read_suite(name: str) -> Suite:
     suite = Suite(
         path.stem,
         rows,
-        list(cfg.get('seeds', [0, 1, 2])),
+        cfg.get('seeds', [0, 1, 2]),
         cfg.get('metric') or _usual_metric(rows[0]),
         cfg.get('baseline', rows[0].name),
         None if teacher is None else _make_row('teacher', teacher, path),
@@ -325,21 +340,26 @@ def as_arguments(options: Mapping[str, Any]) -> list[str]:
     Raises:
         ValueError: If a value cannot be written so.
     """
-    texts = {}
+    arguments = []
     for key, value in options.items():
-        is_list = isinstance(value, list | tuple)
-        text = re.sub("[ ']", '', str(value)) if is_list else str(value)
-        try:
-            understood = DictAction._parse_iterable(text) == value
-        except AssertionError:  # brackets that do not match
-            understood = False
-        if not understood:
+        text = as_text(value)
+        if text is None:
             raise ValueError(
                 f'{key}={value!r} cannot be given on a command line. Put it in a '
                 'config of its own, and name that in the row.'
             )
-        texts[key] = text
-    return [f'{key}={text}' for key, text in texts.items()]
+        arguments.append(f'{key}={text}')
+    return arguments
+
+
+def as_text(value: Any) -> str | None:
+    """A value as mmengine reads it from a command line; None if it cannot."""
+    is_list = isinstance(value, list | tuple)
+    text = re.sub("[ ']", '', str(value)) if is_list else str(value)
+    try:
+        return text if DictAction._parse_iterable(text) == value else None
+    except AssertionError:  # brackets that do not match
+        return None
 
 
 def _has(cfg: Config, key: str) -> bool:

@@ -5,7 +5,13 @@ from mmkd_logit.visualization.correlation import plot_correlation
 from mmkd_logit.visualization.curves import draw_curve, plot_curves
 from mmkd_logit.visualization.features import embed, plot_features
 from mmkd_logit.visualization.ranking import plot_ranking
-from mmkd_logit.visualization.run_log import Curve, RunLog, find_keys, read_curve
+from mmkd_logit.visualization.run_log import (
+    Curve,
+    RunLog,
+    find_keys,
+    read_curve,
+    read_curves,
+)
 from mmkd_logit.visualization.seeds import plot_seeds
 from mmkd_logit.visualization.segmentation import plot_segmentations
 from mmkd_logit.visualization.style import (
@@ -34,5 +40,6 @@ __all__ = [
     'plot_segmentations',
     'printed',
     'read_curve',
+    'read_curves',
     'save',
 ]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -243,6 +244,51 @@ def read_curve(runs: Sequence[RunLog], key: str) -> Curve | None:
             )
     values = [list(run.points(key).values()) for run in runs]
     return Curve(np.array(steps[0]), np.array(values), runs[0].unit(key))
+
+
+def read_curves(
+    groups: Mapping[str, Sequence[RunLog]],
+    patterns: Sequence[str] | None,
+    average: int = 1,
+) -> tuple[dict[str, dict[str, Curve]], list[dict[str, Any]]]:
+    """Logged values of several groups of runs.
+
+    Args:
+        groups (Mapping[str, Sequence[RunLog]]): By a label, runs that belong together.
+        patterns (Sequence[str], optional): What to read, as of :func:`find_keys`.
+        average (int): How many values in a row become one. Defaults to 1.
+
+    Returns:
+        tuple: Curves by their key and label, and the same as rows of a table. What a
+        group has not logged is left out.
+
+    Raises:
+        ValueError: As :func:`find_keys` and :func:`read_curve` do.
+    """
+    curves: dict[str, dict[str, Curve]] = {}
+    rows = []
+    for key in find_keys([run for runs in groups.values() for run in runs], patterns):
+        for label, runs in groups.items():
+            curve = read_curve(runs, key)
+            if curve is None:
+                continue
+            curve = curve.averaged(average)
+            curves.setdefault(key, {})[label] = curve
+            rows += [
+                {
+                    'key': key,
+                    'label': label,
+                    'unit': curve.unit,
+                    'step': step,
+                    'mean': mean,
+                    'standard deviation': deviation if len(runs) > 1 else '',
+                    'runs': len(runs),
+                }
+                for step, mean, deviation in zip(
+                    curve.steps, curve.mean, curve.deviation
+                )
+            ]
+    return curves, rows
 
 
 def _describe(run: RunLog, steps: Sequence[int]) -> str:

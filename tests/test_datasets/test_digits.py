@@ -22,5 +22,11 @@ def test_is_scikit_learn_s_data_in_order() -> None:
 
 
 def test_unknown_split() -> None:
-    with pytest.raises(ValueError, match="'train' or 'test', but got 'val'"):
-        Digits('val')
+    with pytest.raises(ValueError, match=r"one of \['train', .*, but got 'valid'"):
+        Digits('valid')
+
+
+def test_parts_of_the_training_images() -> None:
+    fit, val = (Digits(split).get_gt_labels().tolist() for split in ('fit', 'val'))
+    assert (len(fit), len(val)) == (1000, 297)
+    assert fit + val == Digits('train').get_gt_labels().tolist()

@@ -35,6 +35,13 @@ def test_plan(suite: Suite, tmp_path: Path) -> None:
     assert not any(run.done for run in runs)
 
 
+def test_a_folder_that_no_command_line_can_name(suite: Suite, tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"--work-dir '.*my runs' must not hold spaces"
+    ):
+        plan_runs(suite, tmp_path / 'my runs')
+
+
 def test_done_means_this_very_run(suite: Suite, tmp_path: Path) -> None:
     def plan(suite: Suite, threads: int = 1) -> dict[str, Run]:
         return {run.name: run for run in plan_runs(suite, tmp_path / 'runs', threads)}

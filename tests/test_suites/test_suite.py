@@ -91,6 +91,8 @@ def make_suite(config: Path, **changes: object) -> Suite:
     [
         (dict(seeds=[1, 2, 1]), "Two seeds of mine are called '1'"),
         (dict(seeds=[]), 'needs a row and a seed'),
+        (dict(seeds=3), 'list of integers, but got 3'),
+        (dict(seeds=['0']), 'list of integers'),
         (dict(baseline='b'), "baseline 'b' is no row. There is a"),
         (dict(metric='mIoU'), "Row 'a' does not log 'mIoU'.*accuracy/top1, acc"),
     ],
@@ -125,6 +127,12 @@ def test_a_teacher_that_nobody_trains(config: Path, distiller: Path) -> None:
     with pytest.raises(ValueError, match=r"checkpoint 'missing.pth' of row 'a' does"):
         suite.check()
     replace(suite, teacher=Row('teacher', config)).check()
+    other = config.with_name('other.py')
+    other.write_text(config.read_text())
+    with pytest.raises(
+        ValueError, match=r'has the teacher .*small.py, but the suite t'
+    ):
+        replace(suite, teacher=Row('teacher', other)).check()
 
 
 def test_sweep(config: Path, distiller: Path) -> None:

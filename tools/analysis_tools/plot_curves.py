@@ -7,12 +7,10 @@ Metrics of the validation set, losses, neural collapse (nc/*), cosines of gradie
 import argparse
 
 from mmkd_logit.visualization import (
-    Curve,
     RunLog,
-    find_keys,
     picture_path,
     plot_curves,
-    read_curve,
+    read_curves,
     save,
 )
 
@@ -64,32 +62,19 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     groups = {label: [RunLog(path) for path in paths] for label, *paths in args.run}
-    keys = find_keys([run for runs in groups.values() for run in runs], args.keys)
-    panels: dict[str, dict[str, Curve]] = {}
-    rows = []
-    for key in keys:
-        for label, runs in groups.items():
-            curve = read_curve(runs, key)
-            if curve is None:
+    panels, rows = read_curves(groups, args.keys, args.average)
+    for key, curves in panels.items():
+        for label in groups:
+            if label not in curves:
                 print(f'{label} has not logged {key}')
-                continue
-            curve = curve.averaged(args.average)
-            panel, line = (key, label) if args.panels == 'key' else (label, key)
-            panels.setdefault(panel, {})[line] = curve
-            rows += [
-                {
-                    'key': key,
-                    'label': label,
-                    'unit': curve.unit,
-                    'step': step,
-                    'mean': mean,
-                    'standard deviation': deviation if len(runs) > 1 else '',
-                    'runs': len(runs),
-                }
-                for step, mean, deviation in zip(
-                    curve.steps, curve.mean, curve.deviation
-                )
-            ]
+    if args.panels == 'label':
+        panels = {
+            label: lines
+            for label in groups
+            if (
+                lines := {k: each[label] for k, each in panels.items() if label in each}
+            )
+        }
     figure = plot_curves(panels, share_y=args.panels == 'label')
     save(figure, args.out, rows)
 
