@@ -3,3 +3,4 @@ _base_ = [
     '../_base_/methods/binary-kl-norm.py',
 ]
 model = _base_.method
+model.losses.binary_kl.loss_weight = 0.3

@@ -3,3 +3,4 @@ _base_ = [
     '../_base_/methods/kd_kendall-tau.py',
 ]
 model = _base_.method
+model.losses.kd.loss_weight = model.losses.kendall_tau.loss_weight = 1.0

@@ -7,11 +7,7 @@ rows = {
         config='../dhkd/res20_convmixer_digitpairs.py',
         options={'model.aux_head.type': 'LinearLogitHead'},
     ),
-    'DHKD': '../dhkd/res20_convmixer_digitpairs.py',
-    'DHKD, gradients aligned': dict(
-        config='../dhkd/res20_convmixer_digitpairs.py',
-        options={'optim_wrapper.type': 'mmkd_logit.GradAlignOptimWrapper'},
-    ),
+    'DHKD, nonlinear head': '../dhkd/res20_convmixer_digitpairs.py',
     'MCLD, without cross entropy': '../mcld/res20_convmixer_digitpairs.py',
     'MCLD': dict(
         config='../mcld/res20_convmixer_digitpairs.py',
