@@ -62,7 +62,7 @@ EXTRAS = {
         'ftfy',
         'regex',
     ],
-    'test': ['pytest>=8', 'scipy', 'pyyaml', 'onedl-mim>=0.5'],
+    'test': ['pytest>=8', 'pyyaml', 'onedl-mim>=0.5'],
 }
 EXTRAS['dev'] = [
     *EXTRAS['test'],
@@ -82,7 +82,14 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['mmkd_logit', 'mmkd_logit.*']),
-    install_requires=['matplotlib>=3.7', 'numpy', 'rich', 'scikit-learn', 'torch>=2.1'],
+    install_requires=[
+        'matplotlib>=3.7',
+        'numpy',
+        'rich',
+        'scikit-learn',
+        'scipy',
+        'torch>=2.1',
+    ],
     extras_require=EXTRAS,
     cmdclass={'build_py': BuildWithMim},
     zip_safe=False,

@@ -97,11 +97,23 @@ def register_config_packages() -> None:
         MODULE2PACKAGE['mmseg'] = 'mmseg'
 
 
+def shipped_folder(name: str) -> Path:
+    """The folder of configs or tools that goes with this package.
+
+    Args:
+        name (str): 'configs' or 'tools'.
+
+    Returns:
+        Path: In the installed package, or in a checkout.
+    """
+    package = Path(__file__).resolve().parent
+    folders = (package / '.mim' / name, package.parent / name)
+    return next((each for each in folders if each.is_dir()), folders[0]).resolve()
+
+
 def _our_config(name: str) -> Path:
-    """A config of this package by its name, installed or in a checkout."""
-    package = Path(__file__).parent
-    folders = (package / '.mim' / 'configs', package.parent / 'configs')
-    folder = next((each for each in folders if each.is_dir()), folders[0])
+    """A config of this package by its name."""
+    folder = shipped_folder('configs')
     if not (folder / name).is_file():
         raise FileNotFoundError(
             f'mmkd_logit has no config {name!r} (looked in {folder}). Its configs are '

@@ -200,7 +200,8 @@ def main() -> int:
         list_runs(runs, len(slots))
         return 0
     settle_conflicts(runs, args.restart)
-    console = Console()
+    # Lines that go to a file are not cut.
+    console = Console(width=None if sys.stdout.isatty() else 120)
     try:
         failures = train_all(runs, slots, suite.metric, console)
     except KeyboardInterrupt:

@@ -1,6 +1,6 @@
 # Per pixel, on drawn scenes.
 prepare = {
-    'data/scenes': ['tools/dataset_converters/make_scenes.py', 'data/scenes'],
+    'data/scenes': ['dataset_converters/make_scenes.py', 'data/scenes'],
 }
 teacher = '../baseline/fcn-r18w16_scenes.py'
 rows = {

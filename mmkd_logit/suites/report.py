@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from scipy.stats import t as student_t
 
+from mmkd_logit.compat import shipped_folder
 from mmkd_logit.suites.run import Run
 from mmkd_logit.suites.suite import Row, Suite
 
@@ -310,7 +311,7 @@ def _teacher_of_logs(suite: Suite, done: Sequence[Run]) -> Line | None:
 
 
 def _short(config: Path) -> str:
-    configs = Path(__file__).parents[2] / 'configs'
+    configs = shipped_folder('configs')
     is_ours = config.is_relative_to(configs)
     return str(config.relative_to(configs) if is_ours else config)
 

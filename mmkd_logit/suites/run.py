@@ -18,12 +18,12 @@ from typing import IO, Any
 from mmengine.config import Config
 
 from mmkd_logit.apis import check_resume
+from mmkd_logit.compat import shipped_folder
 from mmkd_logit.models.settings import is_distiller
 from mmkd_logit.suites.suite import Row, Suite, as_arguments, as_text
 from mmkd_logit.version import __version__
 from mmkd_logit.visualization import RunLog
 
-_ROOT = Path(__file__).parents[2]
 _RECORD, _LOG, _LOCK = 'compare.json', 'compare.log', 'compare.lock'
 # What differs between two runs of one config.
 _OF_THE_RUN = ('launcher', 'randomness.seed', 'work_dir')
@@ -60,16 +60,24 @@ class Run:
         return f'{self.row.name}, seed {self.seed}'
 
     def record(self) -> dict[str, Any]:
-        """What was written down of it; empty if nothing was."""
-        try:
-            return json.loads((self.work_dir / _RECORD).read_text())
-        except FileNotFoundError:
+        """What was written down of it; empty if nothing was.
+
+        Raises:
+            ValueError: If the file is damaged.
+        """
+        path = self.work_dir / _RECORD
+        if not path.exists():
             return {}
-        except ValueError as error:
+        try:
+            record = json.loads(path.read_text())
+        except ValueError:
+            record = None
+        if not isinstance(record, dict) or 'made_from' not in record:
             raise ValueError(
-                f'{self.work_dir / _RECORD} cannot be read: {error}. Move '
-                f'{self.work_dir} away, or train it anew by --restart.'
-            ) from error
+                f'{path} is not what compare.py has written. Move {self.work_dir} away '
+                'to train it anew.'
+            )
+        return record
 
     def write(self, **what: Any) -> None:
         """Add to the record."""
@@ -135,7 +143,7 @@ class Run:
             launch += ['-m', 'torch.distributed.run', '--standalone']
             launch += [f'--nproc_per_node={processes}']
         command = [
-            *(*launch, str(_ROOT / 'tools' / 'train.py'), str(self.row.config)),
+            *(*launch, str(shipped_folder('tools') / 'train.py'), str(self.row.config)),
             *('--work-dir', str(self.work_dir)),
             *('--launcher', 'pytorch' if processes > 1 else 'none'),
             *('--cfg-options', *as_arguments(options)),
@@ -276,19 +284,18 @@ def _digest(settings: Mapping[str, str]) -> str:
 
 @cache
 def commit() -> str | None:
-    """The commit of this repository, with '+' if it was changed; None elsewhere."""
-    git = ['git', '-C', str(_ROOT)]
+    """The commit of this package, with '+' if it was changed; None if it has none."""
+
+    def git(*arguments: str) -> str:
+        command = ['git', '-C', str(Path(__file__).resolve().parents[1]), *arguments]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True
+        ).stdout
+
+    parts = ('.', '../configs', '../tools')
     try:
-        found = subprocess.run(
-            [*git, 'rev-parse', '--short=12', 'HEAD'],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-        changed = subprocess.run(
-            [*git, 'diff', '--quiet', 'HEAD', '--', 'mmkd_logit', 'configs', 'tools'],
-            capture_output=True,
-        ).returncode
+        git('ls-files', '--error-unmatch', 'version.py')  # else it is another's
+        found = git('rev-parse', '--short=12', 'HEAD').strip()
+        return found + '+' * bool(git('status', '--porcelain', '-uno', '--', *parts))
     except (OSError, subprocess.CalledProcessError):
         return None
-    return found + '+' * bool(changed)

@@ -16,10 +16,10 @@ from typing import Any
 from mmengine.config import Config, DictAction
 
 from mmkd_logit.apis import build_model, check_data, read_config
+from mmkd_logit.compat import shipped_folder
 from mmkd_logit.models.settings import is_distiller
 from mmkd_logit.tasks import task_of_scope
 
-_ROOT = Path(__file__).parents[2]
 # Keys of a suite's file.
 _KEYS = ('baseline', 'metric', 'options', 'prepare', 'rows', 'seeds', 'teacher')
 # Metrics in percent that an evaluator of the toolboxes logs, by its type.
@@ -78,8 +78,8 @@ class Suite:
         baseline (str): Name of the row with which the others are compared.
         teacher (Row, optional): The teacher, if it is trained first, on seed 0. All
             distillers of the rows get its checkpoint.
-        prepare (dict[str, list[str]]): By a folder of data, the script of this
-            repository that makes it, with its arguments.
+        prepare (dict[str, list[str]]): By a folder of data, the script below ``tools``
+            that makes it, with its arguments.
     """
 
     name: str
@@ -218,7 +218,7 @@ def read_suite(name: str) -> Suite:
         FileNotFoundError: If there is none. It lists those that there are.
         ValueError: If the file has no rows, or unknown keys.
     """
-    folder = _ROOT / 'configs' / 'suites'
+    folder = shipped_folder('configs') / 'suites'
     path = Path(name) if Path(name).suffix == '.py' else folder / f'{name}.py'
     if not path.is_file():
         known = _listed(each.stem for each in sorted(folder.glob('*.py')))
@@ -392,7 +392,7 @@ def prepare_data(suite: Suite) -> None:
     for folder, (script, *arguments) in suite.prepare.items():
         if Path(folder).exists():
             continue
-        command = [sys.executable, str(_ROOT / script), *arguments]
+        command = [sys.executable, str(shipped_folder('tools') / script), *arguments]
         result = subprocess.run(command, capture_output=True, text=True)
         if result.returncode != 0:
             raise ValueError(

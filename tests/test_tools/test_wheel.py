@@ -248,3 +248,11 @@ def test_error_without_a_stack_names_both(
     assert result.returncode == 1
     assert 'pip install "mmkd_logit[onedl]"' in result.stdout
     assert 'pip install "mmkd_logit[openmmlab]"' in result.stdout
+
+
+def test_shipped_suites(with_stack: Path, tmp_path: Path) -> None:
+    tool = packages_of(with_stack) / 'mmkd_logit' / '.mim' / 'tools' / 'compare.py'
+    arguments = (tool, 'quickstart', '--dry-run')
+    result = run(with_stack, *arguments, cwd=tmp_path, env=home(tmp_path))
+    assert '10 of 10 runs to do' in result.stdout
+    assert not (tmp_path / 'work_dirs').exists()
