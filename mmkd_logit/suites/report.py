@@ -179,9 +179,16 @@ class Report:
             _mean_of([r.epoch_seconds for r in results], 1),
         ]
 
-    def markdown(self) -> str:
-        """The table for a README."""
-        head, *rows = self.table()
+    def markdown(self, times: bool = True) -> str:
+        """The table for a README.
+
+        Args:
+            times (bool): Whether it has the last two columns. Defaults to True.
+
+        Returns:
+            str: Its lines.
+        """
+        head, *rows = (cells if times else cells[:-2] for cells in self.table())
         rule = ['---', *('---:' for _ in head[1:])]
         lines = [' | '.join(cells) for cells in (head, rule, *rows)]
         return ''.join(f'| {line} |\n' for line in lines)
