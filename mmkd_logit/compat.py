@@ -36,6 +36,17 @@ MMENGINE_HOOKS = (
     'param_scheduler',
     'checkpoint',
 )
+# What the types of tensors are called in files of the first releases of torch.
+_FIRST_DTYPES = {
+    'Byte': torch.uint8,
+    'Char': torch.int8,
+    'Short': torch.int16,
+    'Int': torch.int32,
+    'Long': torch.int64,
+    'Half': torch.float16,
+    'Float': torch.float32,
+    'Double': torch.float64,
+}
 # Booleans, integers, floats, complex numbers, bytes and text.
 _PLAIN_KINDS = 'biufcSU'
 
@@ -126,8 +137,9 @@ def load_weights_only(path: Path) -> Any:
     """``torch.load`` for weights and the plain values that mmengine saves with them.
 
     Its checkpoints hold training logs, a ``HistoryBuffer`` of numpy arrays and of its
-    own methods, and numpy values in ``meta``, written by numpy 1 or 2. Nothing here
-    runs code of the file.
+    own methods, and numpy values in ``meta``, written by numpy 1 or 2. Files of any
+    release of torch are read, also the tar files of the first ones. Nothing here runs
+    code of the file.
 
     Args:
         path (Path): The file.
@@ -186,6 +198,7 @@ def _known_objects() -> dict[str, Any]:
         'torch._utils._rebuild_tensor': torch._utils._rebuild_tensor,
         'torch._utils._rebuild_tensor_v2': torch._utils._rebuild_tensor_v2,
         'torch._utils._rebuild_parameter': torch._utils._rebuild_parameter,
+        'torch.nn.parameter.Parameter': torch.nn.Parameter,  # before torch 0.4
         '_codecs.encode': encode,
         'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
         f'{OneCycleParamScheduler.__module__}.OneCycleParamScheduler': OneCycle,
@@ -201,6 +214,10 @@ def _known_objects() -> dict[str, Any]:
     for name in ('numpy._core', 'numpy.core'):  # numpy 2, numpy 1
         known[f'{name}.multiarray._reconstruct'] = multiarray._reconstruct
         known[f'{name}.multiarray.scalar'] = multiarray.scalar
+    for first, dtype in _FIRST_DTYPES.items():
+        for home in ('torch', 'torch.cuda'):
+            for what in ('Storage', 'Tensor'):  # torch reads nothing but _dtype
+                known[f'{home}.{first}{what}'] = SimpleNamespace(_dtype=dtype)
     types = (value for value in vars(torch).values() if isinstance(value, torch.dtype))
     return {**known, **{str(dtype): dtype for dtype in types}}
 
