@@ -9,10 +9,13 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 INSTALL_HINT = (
     'mmkd_logit needs an OpenMMLab stack, and none is installed. Install one of '
@@ -119,6 +122,33 @@ def _our_config(name: str) -> Path:
             "named as 'mmkd_logit::_base_/methods/dhkd.py'."
         )
     return folder / name
+
+
+def config_from(path: str, what: str) -> Config:
+    """Read a config, of a file or of a package.
+
+    Args:
+        path (str): Such as ``'mmpretrain::resnet/resnet34_8xb32_in1k.py'``.
+        what (str): What it is, for the message.
+
+    Returns:
+        Config: The config.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    from mmengine.config import Config
+
+    try:
+        # mmengine resolves 'package::path' in _base_ only.
+        if '::' in path:
+            return Config.fromstring(f'_base_ = [{path!r}]', '.py')
+        return Config.fromfile(path)
+    except (OSError, ModuleNotFoundError, KeyError) as error:
+        raise FileNotFoundError(
+            f'{what} cannot be read (looked in {Path.cwd()}): {error}. Name a file, or '
+            "one of a package as 'mmpretrain::resnet/resnet34_8xb32_in1k.py'."
+        ) from error
 
 
 class RefusedObjectError(pickle.UnpicklingError):

@@ -5,11 +5,9 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from mmengine.dist import broadcast
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
@@ -21,6 +19,7 @@ from mmkd_logit.checkpoint import (
     read_checkpoint,
     weights_of,
 )
+from mmkd_logit.compat import config_from
 from mmkd_logit.models.settings import is_distiller
 from mmkd_logit.models.teachers.normalization import Renormalize
 from mmkd_logit.models.teachers.precision import Precision
@@ -153,7 +152,9 @@ class Teacher:
         if self.config is None:
             assert self.model is not None
             return copy.deepcopy(self.model)
-        cfg = _read_config(self.config)
+        cfg = config_from(
+            self.config, f'The config of the teacher, teacher.config={self.config!r},'
+        )
         model = cfg.model
         if is_distiller(model):
             model = model.student
@@ -215,17 +216,3 @@ class Teacher:
         inputs = self.prepare(inputs)
         with self.precision.context(inputs.device):
             return self.module(inputs, data_samples, mode='predict')
-
-
-def _read_config(path: str) -> Config:
-    try:
-        # mmengine resolves 'package::path' in _base_ only.
-        if '::' in path:
-            return Config.fromstring(f'_base_ = [{path!r}]', '.py')
-        return Config.fromfile(path)
-    except (OSError, ModuleNotFoundError, KeyError) as error:
-        raise FileNotFoundError(
-            f'The config of the teacher, teacher.config={path!r}, cannot be read '
-            f'(looked in {Path.cwd()}): {error}. Name a file, or one of a package as '
-            "'mmpretrain::resnet/resnet34_8xb32_in1k.py'."
-        ) from error
