@@ -24,6 +24,7 @@ from mmkd_logit.models.settings import is_distiller
 from mmkd_logit.models.teachers.normalization import Renormalize
 from mmkd_logit.models.teachers.precision import Precision
 from mmkd_logit.registry import MODELS
+from mmkd_logit.released_names import match_names
 from mmkd_logit.rng import side_rng
 
 _MISSING: Any = object()
@@ -40,8 +41,9 @@ class Teacher:
         config (str, optional): Config of the teacher: a path, or one of a package as
             ``'mmpretrain::resnet/resnet34_8xb32_in1k.py'``.
         model (dict, optional): Config of its model alone, in place of ``config``.
-        checkpoint (str | None): Path or http(s) address of its weights. Must be
-            given; None means random weights, and warns.
+        checkpoint (str | None): Path or http(s) address of its weights, under
+            mmpretrain's names or those of mdistiller, RepDistiller or torchvision.
+            Must be given; None means random weights, and warns.
         dtype (str, optional): Floating point type that it runs in, such as 'bfloat16'.
             In 'bfloat16' and 'float16' it runs as in mixed precision: what needs
             float32, such as a norm, keeps it. Defaults to None, that of the student.
@@ -127,8 +129,10 @@ class Teacher:
                 'Train the teacher first, or name its file or address in '
                 'teacher.checkpoint.',
             )
+            what = f'{self.name}: {self.checkpoint}'
             weights = weights_of(checkpoint, self.checkpoint)
-            load_strictly(module, weights, f'{self.name}: {self.checkpoint}')
+            weights = match_names(weights, module.state_dict(), what)
+            load_strictly(module, weights, what)
             self.classes = class_names(checkpoint)
             print_log(f'{self.name}: weights of {self.checkpoint}', logger='current')
         if 'data_preprocessor' in model:
