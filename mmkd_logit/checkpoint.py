@@ -17,6 +17,7 @@ from mmengine.dist import barrier
 from torch import Tensor, nn
 
 from mmkd_logit.compat import RefusedObjectError, load_weights_only
+from mmkd_logit.released_names import recognize
 
 StateDict = Mapping[str, Tensor]
 
@@ -54,9 +55,9 @@ def read_checkpoint(source: str | Path, remedy: str = '') -> dict:
     except RefusedObjectError as error:
         raise ValueError(
             f'Checkpoint {path} holds {error.name} beside its weights, and was not '
-            'loaded because reading it could run code. If you trust the file, load it '
-            'yourself with torch.load(..., weights_only=False) and save its '
-            "'state_dict' alone."
+            f'loaded because reading it could run code. {_sibling(error.name)}If you '
+            'trust the file, load it yourself with torch.load(..., weights_only=False) '
+            "and save its 'state_dict' alone."
         ) from error
     except Exception as error:  # a hostile file can raise anything
         raise _unreadable(path, error) from error
@@ -66,6 +67,16 @@ def read_checkpoint(source: str | Path, remedy: str = '') -> dict:
             'dict of weights, or one with a state_dict.'
         )
     return checkpoint
+
+
+def _sibling(refused: str) -> str:
+    """Which file to take in place of one that holds the options of a run."""
+    if refused != 'argparse.Namespace':
+        return ''
+    return (
+        "If it is one of RepDistiller's, take ckpt_epoch_240.pth or the *_best.pth "
+        'beside it, which hold no such object. '
+    )
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -158,7 +169,8 @@ def weights_of(checkpoint: Mapping[str, Any], source: str | Path = '') -> StateD
     held = [checkpoint[key] for key in ('state_dict', 'model') if key in checkpoint]
     weights = held[0] if held else checkpoint
     if not isinstance(weights, Mapping) or not all(
-        isinstance(value, Tensor) for value in weights.values()
+        isinstance(key, str) and isinstance(value, Tensor)
+        for key, value in weights.items()
     ):
         raise ValueError(
             f'Checkpoint {source} holds no weights where they are expected: under '
@@ -207,6 +219,9 @@ def load_strictly(module: nn.Module, weights: StateDict, what: str) -> None:
 
 def _difference(model: StateDict, file: StateDict, most: int = 4) -> str:
     """The differences of names and shapes, a line a kind; empty if there are none."""
+    count = '.num_batches_tracked'
+    if not any(key.endswith(count) for key in file):  # torch fills them in
+        model = {key: model[key] for key in model if not key.endswith(count)}
     shapes = [
         f'{key}: file {tuple(file[key].shape)}, model {tuple(model[key].shape)}'
         for key in model
@@ -221,7 +236,11 @@ def _difference(model: StateDict, file: StateDict, most: int = 4) -> str:
         if names:
             rest = f', and {len(names) - most} more' if len(names) > most else ''
             lines.append(f'  {len(names)} {kind}: {", ".join(names[:most])}{rest}')
-    if any(key.startswith('student.') for key in file):
+    if network := recognize(file):
+        lines.append(
+            f'  {network}. Take the config of that network, or the file of this one.'
+        )
+    elif any(key.startswith('student.') for key in file):
         lines.append(
             '  The file is the checkpoint of a distiller. Export its student with '
             'tools/model_converters/export_student.py.'

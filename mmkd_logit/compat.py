@@ -9,10 +9,13 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 INSTALL_HINT = (
     'mmkd_logit needs an OpenMMLab stack, and none is installed. Install one of '
@@ -36,6 +39,17 @@ MMENGINE_HOOKS = (
     'param_scheduler',
     'checkpoint',
 )
+# What the types of tensors are called in files of the first releases of torch.
+_FIRST_DTYPES = {
+    'Byte': torch.uint8,
+    'Char': torch.int8,
+    'Short': torch.int16,
+    'Int': torch.int32,
+    'Long': torch.int64,
+    'Half': torch.float16,
+    'Float': torch.float32,
+    'Double': torch.float64,
+}
 # Booleans, integers, floats, complex numbers, bytes and text.
 _PLAIN_KINDS = 'biufcSU'
 
@@ -122,6 +136,33 @@ def _our_config(name: str) -> Path:
     return folder / name
 
 
+def config_from(path: str, what: str) -> Config:
+    """Read a config, of a file or of a package.
+
+    Args:
+        path (str): Such as ``'mmpretrain::resnet/resnet34_8xb32_in1k.py'``.
+        what (str): What it is, for the message.
+
+    Returns:
+        Config: The config.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    from mmengine.config import Config
+
+    try:
+        # mmengine resolves 'package::path' in _base_ only.
+        if '::' in path:
+            return Config.fromstring(f'_base_ = [{path!r}]', '.py')
+        return Config.fromfile(path)
+    except (OSError, ModuleNotFoundError, KeyError) as error:
+        raise FileNotFoundError(
+            f'{what} cannot be read (looked in {Path.cwd()}): {error}. Name a file, or '
+            "one of a package as 'mmpretrain::resnet/resnet34_8xb32_in1k.py'."
+        ) from error
+
+
 class RefusedObjectError(pickle.UnpicklingError):
     """A checkpoint names an object that the safe reader does not know.
 
@@ -138,8 +179,9 @@ def load_weights_only(path: Path) -> Any:
     """``torch.load`` for weights and the plain values that mmengine saves with them.
 
     Its checkpoints hold training logs, a ``HistoryBuffer`` of numpy arrays and of its
-    own methods, and numpy values in ``meta``, written by numpy 1 or 2. Nothing here
-    runs code of the file.
+    own methods, and numpy values in ``meta``, written by numpy 1 or 2. Files of any
+    release of torch are read, also the tar files of the first ones. Nothing here runs
+    code of the file.
 
     Args:
         path (Path): The file.
@@ -198,6 +240,7 @@ def _known_objects() -> dict[str, Any]:
         'torch._utils._rebuild_tensor': torch._utils._rebuild_tensor,
         'torch._utils._rebuild_tensor_v2': torch._utils._rebuild_tensor_v2,
         'torch._utils._rebuild_parameter': torch._utils._rebuild_parameter,
+        'torch.nn.parameter.Parameter': torch.nn.Parameter,  # before torch 0.4
         '_codecs.encode': encode,
         'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
         f'{OneCycleParamScheduler.__module__}.OneCycleParamScheduler': OneCycle,
@@ -213,6 +256,10 @@ def _known_objects() -> dict[str, Any]:
     for name in ('numpy._core', 'numpy.core'):  # numpy 2, numpy 1
         known[f'{name}.multiarray._reconstruct'] = multiarray._reconstruct
         known[f'{name}.multiarray.scalar'] = multiarray.scalar
+    for first, dtype in _FIRST_DTYPES.items():
+        for home in ('torch', 'torch.cuda'):
+            for what in ('Storage', 'Tensor'):  # torch reads nothing but _dtype
+                known[f'{home}.{first}{what}'] = SimpleNamespace(_dtype=dtype)
     types = (value for value in vars(torch).values() if isinstance(value, torch.dtype))
     return {**known, **{str(dtype): dtype for dtype in types}}
 

@@ -7,7 +7,7 @@ import hashlib
 import os
 import threading
 import zipfile
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +21,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+from old_torch import dumps, tar_parts, write_tar
 from torch import nn
 
 from mmkd_logit.checkpoint import (
@@ -206,6 +207,31 @@ def test_damaged_files(zipped: bool, tmp_path: Path) -> None:
             read_checkpoint(path)
 
 
+def test_tar_files_of_the_first_torch(tmp_path: Path) -> None:
+    path = tmp_path / 'resnet34-333f7ec4.pth'
+    parameters = {name: nn.Parameter(value) for name, value in WEIGHTS.items()}
+    held = OrderedDict(parameters, mean=torch.arange(3.0))
+    parts = tar_parts(held)
+    write_tar(parts, path)
+    found = weights_of(read_checkpoint(path))
+    assert list(found) == list(held)
+    for name, value in held.items():
+        assert torch.equal(found[name], value) and found[name].device.type == 'cpu'
+    marker = tmp_path / 'ran'
+    for part in parts:  # each is a pickle
+        write_tar({**parts, part: dumps(Bomb(marker))}, path)
+        with pytest.raises(ValueError, match='mkdir beside its weights'):
+            read_checkpoint(path)
+        write_tar({**parts, part: parts[part][:-5]}, path)
+        with pytest.raises(ValueError, match='cannot be read; it may be truncated'):
+            read_checkpoint(path)
+    write_tar(parts, path)
+    os.truncate(path, 2000)
+    with pytest.raises(ValueError, match=r'\(2000 bytes\) cannot be read'):
+        read_checkpoint(path)
+    assert not marker.exists()
+
+
 def test_what_is_no_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / 'model.pt'
     torch.jit.script(nn.Linear(2, 3)).save(str(path))
@@ -231,7 +257,12 @@ def test_weights_of_every_form(key: str | None) -> None:
 
 
 def test_no_weights() -> None:
-    for held in ({'epoch': 3}, {'state_dict': [1]}, {'model': {'a': 'b'}}):
+    for held in (
+        {'epoch': 3},
+        {'state_dict': [1]},
+        {'model': {'a': 'b'}},
+        {'model': 'x'},
+    ):
         with pytest.raises(ValueError, match=r'a.pth holds no weights where.*keys'):
             weights_of(held, 'a.pth')
 

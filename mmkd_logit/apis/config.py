@@ -182,11 +182,36 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
 
 def _downloads(dataset: dict, scope: str | None) -> bool:
     """Whether a dataset downloads itself, as CIFAR does."""
+    kind = _dataset_type(dataset, scope)
+    parameter = inspect.signature(kind).parameters.get('download') if kind else None
+    return parameter is not None and dataset.get('download', parameter.default)
+
+
+def _dataset_type(dataset: dict, scope: str | None) -> type | None:
     kind = dataset.get('type')
     if isinstance(kind, str):
         kind = DATASETS.get(kind if '.' in kind or not scope else f'{scope}.{kind}')
-    parameter = inspect.signature(kind).parameters.get('download') if kind else None
-    return parameter is not None and dataset.get('download', parameter.default)
+    return kind
+
+
+def class_names_in(cfg: Config) -> tuple[str, ...] | None:
+    """Names of the classes that the type of the training set has, as CIFAR100 does.
+
+    Args:
+        cfg (Config): A config; its data need not be there.
+
+    Returns:
+        tuple[str, ...] | None: None if the type has none, or the config has other
+        classes.
+    """
+    dataset = (cfg.get('train_dataloader') or {}).get('dataset') or {}
+    while dataset.get('dataset') is not None:  # a wrapper, such as RepeatDataset
+        dataset = dataset['dataset']
+    kind = _dataset_type(dataset, cfg.get('default_scope'))
+    names = getattr(kind, 'METAINFO', {}).get('classes') or ()
+    count = (cfg.model.get('head') or {}).get('num_classes')
+    changed = dataset.get('classes') or dataset.get('metainfo') or len(names) != count
+    return None if changed else tuple(names)
 
 
 def check_constructor(cfg: Config) -> None:

@@ -24,6 +24,7 @@ from mmkd_logit.models.distillers.predictions import (
     sample_loader,
 )
 from mmkd_logit.registry import MODELS
+from mmkd_logit.released_names import match_names
 
 # What a distiller has beside its student, and a student alone does not need.
 _OF_THE_DISTILLER = ('losses.', 'aux_head.')
@@ -77,7 +78,8 @@ def load_weights(model: BaseModel, checkpoint: str, label: str = '') -> None:
     Args:
         model (BaseModel): A plain model or a distiller.
         checkpoint (str): That of the model; for a distiller, also that of the plain
-            student, or of a distiller of the same student by another method.
+            student, or of a distiller of the same student by another method. A file
+            of mdistiller, RepDistiller or torchvision will do.
         label (str): What the model is called, for messages. Defaults to ''.
 
     Raises:
@@ -86,15 +88,17 @@ def load_weights(model: BaseModel, checkpoint: str, label: str = '') -> None:
     """
     what = f'{label}: {checkpoint}' if label else str(checkpoint)
     weights = weights_of(read_checkpoint(checkpoint), checkpoint)
-    if isinstance(model, LogitDistiller):
-        model = model.student
-        if any(name.startswith('student.') for name in weights):
-            weights = {
-                name.removeprefix('student.'): value
-                for name, value in weights.items()
-                if not name.startswith(_OF_THE_DISTILLER)
-            }
-    load_strictly(model, weights, what)
+    plain = model.student if isinstance(model, LogitDistiller) else model
+    weights = match_names(weights, plain.state_dict(), what)
+    parts = {name.partition('.')[0] for name in weights}
+    # A distiller of this package saves no teacher; one of mdistiller does.
+    if plain is not model and 'student' in parts and 'teacher' not in parts:
+        weights = {
+            name.removeprefix('student.'): value
+            for name, value in weights.items()
+            if not name.startswith(_OF_THE_DISTILLER)
+        }
+    load_strictly(plain, weights, what)
 
 
 def build_model(cfg: Config) -> BaseModel:

@@ -1,7 +1,15 @@
 """Distiller, teacher, heads, losses and backbones."""
 
 from mmkd_logit import registry  # noqa: F401  first: its error names the extras
-from mmkd_logit.models.backbones import CIFARResNet
+from mmkd_logit.models.backbones import (
+    CIFARVGG,
+    CIFARMobileNetV2,
+    CIFARResNet,
+    CIFARShuffleNetV1,
+    CIFARShuffleNetV2,
+    CIFARWideResNet,
+    MobileNetV1,
+)
 from mmkd_logit.models.distillers import LogitDistiller
 from mmkd_logit.models.heads import ConvLogitHead, LinearLogitHead, MLPLogitHead
 from mmkd_logit.models.losses import (
@@ -17,7 +25,12 @@ from mmkd_logit.models.teachers import Teacher
 __all__ = [
     'BinaryKLLoss',
     'BinaryKLNormLoss',
+    'CIFARMobileNetV2',
     'CIFARResNet',
+    'CIFARShuffleNetV1',
+    'CIFARShuffleNetV2',
+    'CIFARVGG',
+    'CIFARWideResNet',
     'ConvLogitHead',
     'KDLoss',
     'KendallTauLoss',
@@ -26,5 +39,6 @@ __all__ = [
     'LogitLoss',
     'MCLDLoss',
     'MLPLogitHead',
+    'MobileNetV1',
     'Teacher',
 ]

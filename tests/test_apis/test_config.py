@@ -12,6 +12,7 @@ from mmkd_logit.apis import (
     build_runner,
     check_data,
     check_resume,
+    class_names_in,
     read_config,
 )
 from mmkd_logit.apis.config import check_constructor
@@ -46,6 +47,24 @@ def test_data_that_downloads_itself_is_not_missing() -> None:
             config('mmpretrain', type='ImageNet', data_root='nowhere'),
             ['train_dataloader'],
         )
+
+
+def test_class_names_of_a_dataset_s_type() -> None:
+    def names(count: int, **dataset: object) -> tuple[str, ...] | None:
+        cfg = config('mmpretrain', **dataset)
+        cfg.model = dict(head=dict(num_classes=count))
+        return class_names_in(cfg)
+
+    cifar = dict(type='CIFAR100', data_root='nowhere')
+    found = names(100, **cifar)
+    assert found is not None and found[:2] == ('apple', 'aquarium_fish')
+    assert names(100, type='RepeatDataset', times=2, dataset=cifar) == found
+    assert names(10, type='mmkd_logit.Digits') == tuple('0123456789')
+    # The config has other classes, or the type knows none.
+    assert names(20, **cifar) is None
+    assert names(100, **cifar, metainfo=dict(classes=found[::-1])) is None
+    assert names(100, type='CustomDataset') is None
+    assert class_names_in(Config(dict(model=dict(type='x')))) is None
 
 
 def read(path: Path | str, *options: str) -> Config:

@@ -1,5 +1,25 @@
-"""Networks of the papers that the toolboxes lack."""
+"""Networks of the papers that the toolboxes lack.
+
+The papers' ResNet-18 and ResNet-50 for CIFAR-100 are mmpretrain's ``ResNet_CIFAR`` with
+``zero_init_residual=False``; what it calls ``downsample``, their checkpoints call
+``shortcut``.
+"""
 
 from mmkd_logit.models.backbones.cifar_resnet import CIFARResNet
+from mmkd_logit.models.backbones.cifar_shufflenet import (
+    CIFARShuffleNetV1,
+    CIFARShuffleNetV2,
+)
+from mmkd_logit.models.backbones.cifar_vgg import CIFARVGG
+from mmkd_logit.models.backbones.cifar_wide_resnet import CIFARWideResNet
+from mmkd_logit.models.backbones.mobilenet import CIFARMobileNetV2, MobileNetV1
 
-__all__ = ['CIFARResNet']
+__all__ = [
+    'CIFARMobileNetV2',
+    'CIFARResNet',
+    'CIFARShuffleNetV1',
+    'CIFARShuffleNetV2',
+    'CIFARVGG',
+    'CIFARWideResNet',
+    'MobileNetV1',
+]

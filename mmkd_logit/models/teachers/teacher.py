@@ -5,11 +5,9 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from mmengine.dist import broadcast
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
@@ -21,10 +19,12 @@ from mmkd_logit.checkpoint import (
     read_checkpoint,
     weights_of,
 )
+from mmkd_logit.compat import config_from
 from mmkd_logit.models.settings import is_distiller
 from mmkd_logit.models.teachers.normalization import Renormalize
 from mmkd_logit.models.teachers.precision import Precision
 from mmkd_logit.registry import MODELS
+from mmkd_logit.released_names import match_names
 from mmkd_logit.rng import side_rng
 
 _MISSING: Any = object()
@@ -41,8 +41,9 @@ class Teacher:
         config (str, optional): Config of the teacher: a path, or one of a package as
             ``'mmpretrain::resnet/resnet34_8xb32_in1k.py'``.
         model (dict, optional): Config of its model alone, in place of ``config``.
-        checkpoint (str | None): Path or http(s) address of its weights. Must be
-            given; None means random weights, and warns.
+        checkpoint (str | None): Path or http(s) address of its weights, under
+            mmpretrain's names or those of mdistiller, RepDistiller or torchvision.
+            Must be given; None means random weights, and warns.
         dtype (str, optional): Floating point type that it runs in, such as 'bfloat16'.
             In 'bfloat16' and 'float16' it runs as in mixed precision: what needs
             float32, such as a norm, keeps it. Defaults to None, that of the student.
@@ -128,8 +129,10 @@ class Teacher:
                 'Train the teacher first, or name its file or address in '
                 'teacher.checkpoint.',
             )
+            what = f'{self.name}: {self.checkpoint}'
             weights = weights_of(checkpoint, self.checkpoint)
-            load_strictly(module, weights, f'{self.name}: {self.checkpoint}')
+            weights = match_names(weights, module.state_dict(), what)
+            load_strictly(module, weights, what)
             self.classes = class_names(checkpoint)
             print_log(f'{self.name}: weights of {self.checkpoint}', logger='current')
         if 'data_preprocessor' in model:
@@ -153,7 +156,9 @@ class Teacher:
         if self.config is None:
             assert self.model is not None
             return copy.deepcopy(self.model)
-        cfg = _read_config(self.config)
+        cfg = config_from(
+            self.config, f'The config of the teacher, teacher.config={self.config!r},'
+        )
         model = cfg.model
         if is_distiller(model):
             model = model.student
@@ -215,17 +220,3 @@ class Teacher:
         inputs = self.prepare(inputs)
         with self.precision.context(inputs.device):
             return self.module(inputs, data_samples, mode='predict')
-
-
-def _read_config(path: str) -> Config:
-    try:
-        # mmengine resolves 'package::path' in _base_ only.
-        if '::' in path:
-            return Config.fromstring(f'_base_ = [{path!r}]', '.py')
-        return Config.fromfile(path)
-    except (OSError, ModuleNotFoundError, KeyError) as error:
-        raise FileNotFoundError(
-            f'The config of the teacher, teacher.config={path!r}, cannot be read '
-            f'(looked in {Path.cwd()}): {error}. Name a file, or one of a package as '
-            "'mmpretrain::resnet/resnet34_8xb32_in1k.py'."
-        ) from error
