@@ -4,6 +4,7 @@ from mmkd_logit.apis.config import (
     add_common_arguments,
     check_data,
     check_resume,
+    config_name,
     read_config,
 )
 from mmkd_logit.apis.models import (
@@ -24,6 +25,7 @@ __all__ = [
     'build_runner',
     'check_data',
     'check_resume',
+    'config_name',
     'load_model',
     'load_weights',
     'predict_models',
