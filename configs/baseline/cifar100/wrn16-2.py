@@ -1,0 +1,7 @@
+_base_ = './res20.py'
+model = dict(
+    backbone=dict(
+        _delete_=True, type='mmkd_logit.CIFARWideResNet', depth=16, widen_factor=2
+    ),
+    head=dict(in_channels=128),
+)
