@@ -101,7 +101,7 @@ def test_data(tmp_path: Path) -> None:
 
 
 @every_network
-def test_classifiers_start_as_in_the_released_code(network: str) -> None:
+def test_how_classifiers_start(network: str) -> None:
     cfg = read('baseline', network)
     model = MODELS.build(cfg.model)
     model.init_weights()
