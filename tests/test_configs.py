@@ -18,10 +18,13 @@ from mmengine.structures import PixelData
 from mmpretrain.structures import DataSample
 from mmseg.structures import SegDataSample
 
+from mmkd_logit.apis import config_name
 from mmkd_logit.registry import MODELS
 
 ROOT = Path(__file__).parents[1]
-# Parameters of every network that is trained here, by the end of its config's name.
+# Datasets whose configs have a folder of their own, in that of the method.
+FOLDERS = ('cifar100',)
+# Parameters of every network that is trained here, by the name of its baseline.
 PARAMETERS = {
     'res8_digits': 77_754,
     'res20_digits': 272_186,
@@ -34,6 +37,21 @@ PARAMETERS = {
     'pspnet-r18_cityscapes': 12_790_086,
     'deeplabv3-r18_cityscapes': 13_986_374,
     'segformer-b0_cityscapes': 3_720_051,
+    'cifar100/res20': 278_324,
+    'cifar100/res32': 472_756,
+    'cifar100/res56': 861_620,
+    'cifar100/res110': 1_736_564,
+    'cifar100/res8x4': 1_233_540,
+    'cifar100/res32x4': 7_433_860,
+    'cifar100/res50': 23_705_252,
+    'cifar100/wrn16-2': 703_284,
+    'cifar100/wrn40-1': 569_780,
+    'cifar100/wrn40-2': 2_255_156,
+    'cifar100/vgg8': 3_965_028,
+    'cifar100/vgg13': 9_462_180,
+    'cifar100/mv2': 812_836,
+    'cifar100/shn-v1': 949_258,
+    'cifar100/shn-v2': 1_355_528,
 }
 # A leaf of which the last part of the name is one of these is a variant: what it is
 # made of in place of its pair and the method of its folder.
@@ -41,21 +59,21 @@ VARIANTS = {
     'ga': ['dhkd/res20_res8_digits'],
     'single-head': ['_base_/pairs/{pair}', '_base_/methods/binary-kl-norm'],
 }
-# What a leaf sets beside its model, by its path. Anything else must be its baseline's.
+# What a leaf sets beside its model, by its name or folder. Anything else must be its
+# baseline's.
 OWN_SETTINGS = {
     'dhkd/res34_res18_in1k': {'custom_hooks'},
     'dhkd_kendall-tau/res34_res18_in1k': {'custom_hooks'},
     'dhkd/res20_res8_digits_ga': {'optim_wrapper'},
+    'dhkd/cifar100': {'optim_wrapper'},
 }
 
 
 def find_configs(root: Path) -> list[str]:
     """Configs that a user can train, relative to the root."""
-    paths = (root / 'configs').glob('*/*.py')
+    paths = (path.relative_to(root) for path in (root / 'configs').rglob('*.py'))
     return sorted(
-        str(path.relative_to(root))
-        for path in paths
-        if path.parent.name not in ('_base_', 'suites')
+        str(path) for path in paths if path.parts[1] not in ('_base_', 'suites')
     )
 
 
@@ -74,16 +92,31 @@ def build(cfg: Config) -> torch.nn.Module:
     return MODELS.build(cfg.model)
 
 
+def name_of(path: str) -> str:
+    """Folders and name of a config, such as dhkd/cifar100/res56_res20."""
+    return str(Path(path).relative_to('configs').with_suffix(''))
+
+
 def parts_of(path: str) -> tuple[str, str, str, str, str]:
     """Method, teacher, student, dataset and variant of a leaf, by its path."""
-    teacher, student, dataset, *variant = Path(path).stem.split('_')
-    return Path(path).parent.name, teacher, student, dataset, '_'.join(variant)
+    method, *folder, name = name_of(path).split('/')
+    teacher, student, *rest = name.split('_')
+    dataset, *variant = [*folder, *rest]
+    return method, teacher, student, dataset, '_'.join(variant)
+
+
+def on(dataset: str, name: str) -> str:
+    """What the config of a pair or a network on a dataset is called."""
+    return f'{dataset}/{name}' if dataset in FOLDERS else f'{name}_{dataset}'
 
 
 def check_leaf(root: Path, path: str) -> None:
     """Two bases and a line, and a name that says which; the rest is the baseline's."""
     method, teacher, student, dataset, variant = parts_of(path)
-    pair = f'{teacher}_{student}_{dataset}'
+    pair = on(dataset, f'{teacher}_{student}')
+    own = OWN_SETTINGS.get(
+        name_of(path), OWN_SETTINGS.get(f'{method}/{dataset}', set())
+    )
     folder = root / 'configs'
     statements = ast.parse((root / path).read_text()).body
     assert len(statements) <= 3, path
@@ -100,17 +133,15 @@ def check_leaf(root: Path, path: str) -> None:
         # A method can have settings for a dataset or task: kd_in1k, dhkd_seg.
         assert re.fullmatch(rf'_base_/methods/{re.escape(method)}(_\w+)?', names[1])
         assert ast.unparse(statements[1]) == 'model = _base_.method', path
-        # What the pair changes in the method.
+        # What the pair changes in the method, or the method beside the model.
+        third = '|'.join([r'model\.losses\.\w+\.\w+', r'model\.task_loss_weight', *own])
         assert all(
-            re.match(r'model\.losses\.\w+\.\w+ = ', ast.unparse(each))
-            or f'{method}/{Path(path).stem}' in OWN_SETTINGS
-            for each in statements[2:]
+            re.match(f'({third}) = ', ast.unparse(each)) for each in statements[2:]
         ), path
 
     cfg = Config.fromfile(root / path)
-    baseline = Config.fromfile(folder / 'baseline' / f'{student}_{dataset}.py')
+    baseline = Config.fromfile(folder / 'baseline' / f'{on(dataset, student)}.py')
     assert cfg.model.student == baseline.model, path
-    own = OWN_SETTINGS.get(f'{method}/{Path(path).stem}', set())
     for key in set(baseline) - {'model', 'default_hooks'} - own:
         assert cfg[key] == baseline[key], (path, key)
     assert set(cfg) - set(baseline) - {'method'} <= own, path
@@ -129,9 +160,9 @@ def test_builds(path: str) -> None:
     model = build(cfg)
     if path in DISTILLERS:
         _, _, student, dataset, _ = parts_of(path)
-        model, name = model.student, f'{student}_{dataset}'
+        model, name = model.student, on(dataset, student)
     else:
-        name = Path(path).stem
+        name = name_of(path).removeprefix('baseline/')
     assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
 
 
@@ -140,26 +171,36 @@ def test_leaf(path: str) -> None:
     check_leaf(ROOT, path)
 
 
-def test_a_leaf_that_is_new_or_wrong(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ('pair', 'other', 'up'),
+    [
+        ('res20_res8_digits', 'res20_res8w8_digitpairs', '..'),
+        ('cifar100/res56_res20', 'cifar100/res110_res20', '../..'),
+    ],
+)
+def test_a_leaf_that_is_new_or_wrong(
+    tmp_path: Path, pair: str, other: str, up: str
+) -> None:
     """A method base and a leaf of two lines: what it takes to configure a method."""
     shutil.copytree(ROOT / 'configs', tmp_path / 'configs')
     methods = tmp_path / 'configs' / '_base_' / 'methods'
     (methods / 'mine.py').write_text("method = dict(losses=dict(mine=dict(type='X')))")
-    leaf = tmp_path / 'configs' / 'mine' / 'res20_res8_digits.py'
-    leaf.parent.mkdir()
+    path = f'configs/mine/{pair}.py'
+    leaf = tmp_path / path
+    leaf.parent.mkdir(parents=True)
     right = (
-        "_base_ = ['../_base_/pairs/res20_res8_digits.py', "
-        "'../_base_/methods/mine.py']\nmodel = _base_.method\n"
+        f"_base_ = ['{up}/_base_/pairs/{pair}.py', '{up}/_base_/methods/mine.py']\n"
+        'model = _base_.method\n'
     )
-    path = 'configs/mine/res20_res8_digits.py'
     leaf.write_text(right)
     assert path in find_configs(tmp_path)
     check_leaf(tmp_path, path)
     assert Config.fromfile(leaf).model.losses == dict(mine=dict(type='X'))
     for wrong in (
         right.replace('methods/mine', 'methods/kd'),
-        right.replace('pairs/res20_res8_digits', 'pairs/res20_res8w8_digitpairs'),
+        right.replace(f'pairs/{pair}', f'pairs/{other}'),
         f'{right}randomness = dict(seed=1)\n',
+        f"{right}optim_wrapper = dict(type='mmkd_logit.GradAlignOptimWrapper')\n",
         f'{right}custom_hooks = []\n',
         f'{right}default_hooks = dict(logger=dict(interval=1))\n',
         f'{right}a = 1\nb = 2\n',
@@ -255,8 +296,13 @@ def test_a_child_config_and_the_command_line_override(tmp_path: Path) -> None:
 def test_teacher_is_what_the_toolbox_publishes(path: str) -> None:
     teacher = Config.fromfile(ROOT / path).model.teacher
     package, found, name = teacher.config.partition('::')
-    if not found:  # trained here
-        assert Path(teacher.config).resolve().is_relative_to(ROOT / 'configs')
+    if not found:  # trained here, and left where tools/train.py puts it
+        config = Path(teacher.config).resolve()
+        assert config.is_relative_to(ROOT / 'configs')
+        length = Config.fromfile(config).train_cfg
+        unit = 'epoch' if length.by_epoch else 'iter'
+        last = f'{unit}_{length[f"max_{unit}s"]}.pth'
+        assert teacher.checkpoint == f'work_dirs/{config_name(config)}/{last}'
         return
     toolbox = {'mmpretrain': mmpretrain, 'mmseg': mmseg}[package]
     folder = Path(toolbox.__file__).parent / '.mim' / 'configs'
@@ -286,9 +332,8 @@ def test_metafile(path: Path) -> None:
 
 
 def test_every_method_has_readme_and_metafile() -> None:
-    for folder in {(ROOT / path).parent for path in CONFIGS}:
-        text = (folder / 'README.md').read_text()
+    for path in CONFIGS:
+        folder = ROOT / 'configs' / name_of(path).split('/')[0]
         assert (folder / 'metafile.yml') in METAFILES
-        for path in CONFIGS:
-            if (ROOT / path).parent == folder:
-                assert path in text, f'{folder.name}/README.md does not name {path}'
+        text = (folder / 'README.md').read_text()
+        assert f'`{path}`' in text, f'{folder.name}/README.md does not name {path}'

@@ -5,6 +5,7 @@ from mmkd_logit.apis.config import (
     check_data,
     check_resume,
     class_names_in,
+    config_name,
     read_config,
 )
 from mmkd_logit.apis.models import (
@@ -26,6 +27,7 @@ __all__ = [
     'check_data',
     'check_resume',
     'class_names_in',
+    'config_name',
     'load_model',
     'load_weights',
     'predict_models',

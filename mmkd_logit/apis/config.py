@@ -40,8 +40,8 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--work-dir',
-        help='where logs and checkpoints go; work_dirs/<folder>/<name> of the config '
-        'if not set',
+        help='where logs and checkpoints go; if not set, work_dirs/ and the path of '
+        'the config below configs/, or else its folder and name',
     )
     parser.add_argument(
         '--cfg-options',
@@ -88,9 +88,7 @@ def read_config(args: argparse.Namespace) -> Config:
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
-        # The folder is the method: kd/ and dhkd/ hold files of the same name.
-        path = Path(args.config).resolve()
-        cfg.work_dir = str(Path('work_dirs') / path.parent.name / path.stem)
+        cfg.work_dir = str(Path('work_dirs') / config_name(args.config))
     task = task_of_scope(cfg.get('default_scope'))
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         loader = cfg.get(name)
@@ -98,6 +96,25 @@ def read_config(args: argparse.Namespace) -> Config:
             defaults = task.loader_defaults(loader, pin_memory=get_device() != 'cpu')
             cfg[name] = {**defaults, **loader}
     return cfg
+
+
+def config_name(path: str | Path) -> Path:
+    """What tells a config from others: its path below ``configs``, without suffix.
+
+    Of a config that is not in a folder below one named ``configs``, it is the folder
+    and the name of the file. A folder there is a method, so that configs of the same
+    name differ: ``kd/cifar100/res56_res20``, ``dhkd/cifar100/res56_res20``.
+
+    Args:
+        path (str | Path): Path of the config's file.
+
+    Returns:
+        Path: A relative one.
+    """
+    _, *folders, name = Path(path).resolve().with_suffix('').parts
+    above = folders[-2::-1]
+    below = above.index('configs') + 1 if 'configs' in above else 1
+    return Path(*folders[-below:], name)
 
 
 def _assigns(path: str) -> set[str]:

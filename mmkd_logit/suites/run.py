@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from mmengine.config import Config
 
-from mmkd_logit.apis import check_resume
+from mmkd_logit.apis import check_resume, config_name
 from mmkd_logit.compat import shipped_folder
 from mmkd_logit.models.settings import is_distiller
 from mmkd_logit.suites.suite import Row, Suite, as_arguments, as_text
@@ -237,7 +237,7 @@ def plan_runs(suite: Suite, work_dir: Path, threads: int = 1) -> list[Run]:
         made_from = {**settings, 'threads': str(threads), 'version': __version__}
         if teacher is not None:
             made_from['teacher'] = _digest(teacher.made_from)
-        folder = work_dir / row.config.parent.name / _folder_name(row)
+        folder = work_dir / config_name(row.config).parent / _folder_name(row)
         length = cfg.train_cfg.get('max_epochs') or cfg.train_cfg.max_iters
         for seed in seeds:
             at = {**made_from, 'seed': str(seed)}

@@ -15,7 +15,7 @@ from typing import Any
 
 from mmengine.config import Config, DictAction
 
-from mmkd_logit.apis import build_model, check_data, read_config
+from mmkd_logit.apis import build_model, check_data, config_name, read_config
 from mmkd_logit.compat import shipped_folder
 from mmkd_logit.models.settings import is_distiller
 from mmkd_logit.tasks import task_of_scope
@@ -260,10 +260,8 @@ def suite_of_configs(configs: Sequence[str]) -> Suite:
     Raises:
         FileNotFoundError: If a file does not exist.
     """
-    paths = [Path(config) for config in configs]
     rows = [
-        _row_of_file(f'{path.resolve().parent.name}/{path.stem}', path)
-        for path in paths
+        _row_of_file(config_name(config).as_posix(), Path(config)) for config in configs
     ]
     return Suite('configs', rows, [0], _usual_metric(rows[0]), rows[0].name)
 

@@ -13,6 +13,7 @@ from mmkd_logit.apis import (
     check_data,
     check_resume,
     class_names_in,
+    config_name,
     read_config,
 )
 from mmkd_logit.apis.config import check_constructor
@@ -150,6 +151,34 @@ def test_the_work_dir_is_named_by_folder_and_file(
     assert Path(read('../x.py').work_dir) == Path('work_dirs') / tmp_path.name / 'x'
     assert Path(read('x.py').work_dir) == Path('work_dirs') / 'runs' / 'x'
     assert Path(read(DHKD).work_dir) == Path('work_dirs/dhkd/res20_res8_digits')
+
+
+@pytest.mark.parametrize(
+    ('path', 'name'),
+    [
+        ('/repo/configs/kd/cifar100/res56_res20.py', 'kd/cifar100/res56_res20'),
+        ('/repo/configs/kd/res20_res8_digits.py', 'kd/res20_res8_digits'),
+        ('/configs/repo/configs/kd/a.b.py', 'kd/a.b'),
+        ('/repo/configs/mine.py', 'configs/mine'),
+        ('/repo/experiments/kd/mine.py', 'kd/mine'),
+        ('/repo/configs.old/kd/mine.py', 'kd/mine'),
+        ('/mine.py', 'mine'),
+    ],
+)
+def test_the_name_of_a_config(path: str, name: str) -> None:
+    assert config_name(path) == Path(name)
+
+
+def test_the_work_dir_of_a_config_in_a_subfolder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / 'configs' / 'kd' / 'cifar100' / 'x.py'
+    path.parent.mkdir(parents=True)
+    path.write_text("model = dict(type='ImageClassifier')")
+    for folder in (tmp_path, path.parent):
+        monkeypatch.chdir(folder)
+        work_dir = read(path.relative_to(folder)).work_dir
+        assert Path(work_dir) == Path('work_dirs/kd/cifar100/x')
 
 
 def test_a_loader_without_workers_and_a_config_for_testing_only(tmp_path: Path) -> None:

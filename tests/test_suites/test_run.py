@@ -35,6 +35,19 @@ def test_plan(suite: Suite, tmp_path: Path) -> None:
     assert not any(run.done for run in runs)
 
 
+def test_methods_share_no_folder(config: Path, tmp_path: Path) -> None:
+    """Their configs for a dataset have the same names, in folders of the same name."""
+    rows = []
+    for method in ('kd', 'dhkd'):
+        path = tmp_path / 'configs' / method / 'cifar100' / 'x.py'
+        path.parent.mkdir(parents=True)
+        path.write_text(config.read_text())
+        rows.append(Row(method, path))
+    runs = plan_runs(Suite('mine', rows, [0], 'accuracy/top1', 'kd'), tmp_path)
+    folders = [run.work_dir.relative_to(tmp_path).as_posix() for run in runs]
+    assert folders == ['kd/cifar100/x/seed0', 'dhkd/cifar100/x/seed0']
+
+
 def test_a_folder_that_no_command_line_can_name(suite: Suite, tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"--work-dir '.*my runs' must not hold spaces"

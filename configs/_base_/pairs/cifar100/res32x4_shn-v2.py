@@ -1,0 +1,19 @@
+# The teacher is trained here first: tools/train.py configs/baseline/cifar100/res32x4.py
+# Or name mdistiller's resnet32x4_vanilla/ckpt_epoch_240.pth (79.42 published):
+# --cfg-options model.teacher.checkpoint=<path>
+_base_ = '../../../baseline/cifar100/shn-v2.py'
+model = dict(
+    _delete_=True,
+    type='mmkd_logit.LogitDistiller',
+    student=_base_.model,
+    teacher=dict(
+        config='{{ fileDirname }}/../../../baseline/cifar100/res32x4.py',
+        checkpoint='work_dirs/baseline/cifar100/res32x4/epoch_240.pth',
+    ),
+)
+default_hooks = dict(
+    teacher_check=dict(
+        type='mmkd_logit.TeacherCheckHook', metric='accuracy/top1', minimum=78.0
+    ),
+    export_student=dict(type='mmkd_logit.ExportStudentHook'),
+)

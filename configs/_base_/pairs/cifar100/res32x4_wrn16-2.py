@@ -1,0 +1,11 @@
+# The teacher is trained here first: tools/train.py configs/baseline/cifar100/res32x4.py
+# Or name mdistiller's resnet32x4_vanilla/ckpt_epoch_240.pth (79.42 published):
+# --cfg-options model.teacher.checkpoint=<path>
+_base_ = './wrn40-2_wrn16-2.py'
+model = dict(
+    teacher=dict(
+        config='{{ fileDirname }}/../../../baseline/cifar100/res32x4.py',
+        checkpoint='work_dirs/baseline/cifar100/res32x4/epoch_240.pth',
+    )
+)
+default_hooks = dict(teacher_check=dict(minimum=78.0))

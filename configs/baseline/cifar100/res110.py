@@ -1,0 +1,2 @@
+_base_ = './res20.py'
+model = dict(backbone=dict(arch='resnet110'))

@@ -1,0 +1,6 @@
+_base_ = [
+    '../../_base_/pairs/cifar100/res110_res32.py',
+    '../../_base_/methods/dhkd.py',
+]
+model = _base_.method
+optim_wrapper = dict(type='mmkd_logit.GradAlignOptimWrapper')

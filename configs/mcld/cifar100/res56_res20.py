@@ -1,0 +1,6 @@
+_base_ = [
+    '../../_base_/pairs/cifar100/res56_res20.py',
+    '../../_base_/methods/mcld.py',
+]
+model = _base_.method
+model.task_loss_weight = 1.0

@@ -1,0 +1,165 @@
+"""The configs for CIFAR-100 hold what the papers and their authors' code say."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from make_cifar100_folder import SmallCIFAR100, make_cifar100_folder
+from mmengine.config import Config
+from mmengine.dataset import default_collate
+
+from mmkd_logit.registry import MODELS
+
+CONFIGS = Path(__file__).parents[1] / 'configs'
+METHODS = ('kd', 'dhkd', 'mcld', 'kd_kendall-tau')
+# Teacher and student of one family, and of two.
+SAME = {
+    *('res56_res20', 'res110_res20', 'res110_res32', 'res32x4_res8x4'),
+    *('wrn40-2_wrn16-2', 'wrn40-2_wrn40-1', 'vgg13_vgg8'),
+}
+ACROSS = {
+    *('vgg13_mv2', 'res50_mv2', 'res50_vgg8'),
+    *('res32x4_shn-v1', 'res32x4_shn-v2', 'wrn40-2_shn-v1'),
+    *('res32x4_wrn16-2', 'res32x4_wrn40-2', 'wrn40-2_res8x4', 'wrn40-2_mv2'),
+}
+PAIRS = sorted(SAME | ACROSS)
+NETWORKS = sorted({network for pair in PAIRS for network in pair.split('_')})
+SLOW = ('mv2', 'shn-v1', 'shn-v2')
+MEAN, STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
+
+every_pair = pytest.mark.parametrize('pair', PAIRS)
+every_network = pytest.mark.parametrize('network', NETWORKS)
+
+
+def read(method: str, name: str) -> Config:
+    return Config.fromfile(CONFIGS / method / 'cifar100' / f'{name}.py')
+
+
+def test_there_are_all_pairs_and_networks() -> None:
+    assert len(PAIRS) == 17
+    for folder in ('baseline', '_base_/pairs', *METHODS):
+        files = (CONFIGS / folder / 'cifar100').glob('*.py')
+        expected = NETWORKS if folder == 'baseline' else PAIRS
+        assert sorted(path.stem for path in files) == expected, folder
+
+
+@every_network
+def test_schedule(network: str) -> None:
+    cfg = read('baseline', network)
+    assert cfg.optim_wrapper == dict(
+        optimizer=dict(
+            type='SGD',
+            lr=0.01 if network in SLOW else 0.05,
+            momentum=0.9,
+            weight_decay=5e-4,
+        )
+    )
+    assert (cfg.train_cfg.max_epochs, cfg.train_cfg.val_interval) == (240, 1)
+    assert cfg.param_scheduler == dict(
+        type='MultiStepLR', milestones=[150, 180, 210], gamma=0.1
+    )
+    assert cfg.default_hooks.checkpoint.save_best == 'auto'
+    assert cfg.train_dataloader.batch_size == 64
+    assert not cfg.train_dataloader.get('drop_last')
+
+
+def test_data(tmp_path: Path) -> None:
+    make_cifar100_folder(tmp_path)
+    cfg = read('baseline', 'res20')
+    settings = dict(cfg.train_dataloader.dataset, data_root=str(tmp_path))
+    assert settings.pop('type') == 'CIFAR100'
+    dataset = SmallCIFAR100(**settings)
+    assert len(dataset) == 80
+    assert dataset.metainfo['classes'][:2] == ('apple', 'aquarium_fish')
+
+    with (tmp_path / 'cifar-100-python' / 'train').open('rb') as file:
+        held = pickle.load(file)
+    preprocess = MODELS.build(dict(type='ClsDataPreprocessor', **cfg.data_preprocessor))
+    batch = preprocess(default_collate([dataset[7] for _ in range(200)]), training=True)
+    # What torchvision makes of an image: in [0, 1], normalized, red first. The border
+    # is black before that.
+    image = held['data'][7].reshape(3, 32, 32).astype(np.float32) / 255
+    border = ((0, 0), (4, 4), (4, 4))
+    mean, std = (np.float32(each).reshape(3, 1, 1) for each in (MEAN, STD))
+    padded = torch.from_numpy((np.pad(image, border) - mean) / std)
+    crops = padded.unfold(1, 32, 1).unfold(2, 32, 1).flatten(1, 2).transpose(0, 1)
+    crops = torch.cat([crops, crops.flip(-1)])
+    distance = torch.cdist(batch['inputs'].flatten(1), crops.flatten(1), p=torch.inf)
+    nearest, place = distance.min(dim=1)
+    assert nearest.max() < 1e-5
+    assert len(place.unique()) > 50 and 40 < (place < 81).sum() < 160
+    assert all(
+        sample.gt_label == held['fine_labels'][7] == 7
+        for sample in batch['data_samples']
+    )
+
+
+@every_network
+def test_how_classifiers_start(network: str) -> None:
+    cfg = read('baseline', network)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    weight, bias = model.head.fc.weight, model.head.fc.bias
+    if network in ('vgg8', 'vgg13', 'mv2'):
+        assert weight.std().item() == pytest.approx(0.01, rel=0.05)
+        assert weight.abs().max() > 0.03  # normal
+        assert not bias.any()
+    else:
+        bound = weight.shape[1] ** -0.5
+        assert weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
+        assert 0.99 * bound < weight.abs().max() <= bound  # uniform
+        assert 0.8 * bound < bias.abs().max() <= bound
+
+
+def published(network: str) -> float:
+    """Top-1 of a plain network in the metafile of the baselines."""
+    metafile = yaml.safe_load((CONFIGS / 'baseline' / 'metafile.yml').read_text())
+    results = {model['Name']: model.get('Results') for model in metafile['Models']}
+    return results[f'{network}_cifar100'][0]['Metrics']['Top 1 Accuracy']
+
+
+@every_pair
+def test_teacher(pair: str) -> None:
+    """It is the one of the pair's name, and must be nearly as good as published."""
+    teacher, _ = pair.split('_')
+    cfg = read('_base_/pairs', pair)
+    config = Path(cfg.model.teacher.config).resolve()
+    assert config == CONFIGS / 'baseline' / 'cifar100' / f'{teacher}.py'
+    check = cfg.default_hooks.teacher_check
+    assert check.metric == 'accuracy/top1'
+    assert 1 < published(teacher) - check.minimum < 2
+
+
+@every_pair
+def test_kd(pair: str) -> None:
+    model = read('kd', pair).model
+    (loss,) = model.losses.values()
+    assert (loss.type, loss.tau, loss.loss_weight) == ('KDLoss', 4.0, 0.9)
+    assert model.task_loss_weight == 0.1
+
+
+@every_pair
+def test_dhkd(pair: str) -> None:
+    cfg = read('dhkd', pair)
+    (loss,) = cfg.model.losses.values()
+    assert (loss.type, loss.tau, loss.head) == ('BinaryKLNormLoss', 2.0, 'aux')
+    head = ('LinearLogitHead', 0.1) if pair in SAME else ('MLPLogitHead', 1.0)
+    assert (cfg.model.aux_head.type, loss.loss_weight) == head
+    assert cfg.model.get('task_loss_weight', 1.0) == 1.0
+    plain = read('baseline', pair.split('_')[1]).optim_wrapper
+    assert cfg.optim_wrapper == dict(plain, type='mmkd_logit.GradAlignOptimWrapper')
+
+
+@every_pair
+def test_mcld(pair: str) -> None:
+    model = read('mcld', pair).model
+    (loss,) = model.losses.values()
+    assert loss == dict(type='MCLDLoss', tau=0.2)
+    with_cross_entropy = re.match('res(56|110)_', pair) is not None
+    assert model.task_loss_weight == float(with_cross_entropy)
