@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from functools import cache
 from pathlib import Path
@@ -120,3 +121,22 @@ def test_prose_of_the_benchmark_page() -> None:
         known.update(re.findall(r'\d+\.\d\d', table))
     text = (ROOT / 'docs' / 'benchmark.md').read_text()
     assert set(re.findall(r'\d+\.\d\d\b', text)) <= known
+
+
+def test_cosines_of_one_head() -> None:
+    """The means over training that the README of DHKD gives."""
+    rows = list(csv.DictReader((BENCHMARK / 'heads' / 'curves.csv').open()))
+    text = ' '.join((ROOT / 'configs' / 'dhkd' / 'README.md').read_text().split())
+    given = re.search(
+        r'mean cosine (\S+) with BinaryKL, (\S+) with BinaryKL-Norm\) than in the '
+        r'backbone \((\S+) and (\S+)\)',
+        text,
+    )
+    assert given is not None
+    means = [
+        [float(r['mean']) for r in rows if (r['key'], r['label']) == (key, label)]
+        for key in ('grad_cos/classifier', 'grad_cos/backbone')
+        for label in ('CE + BinaryKL, one head', 'CE + BinaryKL-Norm, one head')
+    ]
+    assert list(given.groups()) == [f'{sum(m) / len(m):.2f}' for m in means]
+    assert all(min(each) > 0 for each in means)
