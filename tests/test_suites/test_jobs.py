@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -82,7 +82,17 @@ def test_failures_are_told_and_the_others_go_on(make_run: Callable) -> None:
     assert history(teacher)[1][0] == 'resumed'
 
 
-def test_an_interruption_stops_the_jobs_and_they_go_on(make_run: Callable) -> None:
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Python's own handler; a shell lets jobs in the background ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interruption_stops_the_jobs_and_they_go_on(
+    make_run: Callable, ctrl_c: None
+) -> None:
     runs = [make_run('a', how='wait'), make_run('b', how='wait')]
 
     def interrupt() -> None:
