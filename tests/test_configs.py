@@ -17,6 +17,7 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from mmpretrain.structures import DataSample
 from mmseg.structures import SegDataSample
+from torchvision.models import get_model_weights
 
 from mmkd_logit.apis import config_name
 from mmkd_logit.registry import MODELS
@@ -32,6 +33,7 @@ PARAMETERS = {
     'convmixer_digitpairs': 9_540,
     'res20_digitpairs': 278_036,
     'res18_in1k': 11_689_512,
+    'mobilenetv1_in1k': 4_231_976,
     'fcn-r18w4_scenes': 46_845,
     'fcn-r18w16_scenes': 739_275,
     'pspnet-r18_cityscapes': 12_790_086,
@@ -62,8 +64,8 @@ VARIANTS = {
 # What a leaf sets beside its model, by its name or folder. Anything else must be its
 # baseline's.
 OWN_SETTINGS = {
-    'dhkd/res34_res18_in1k': {'custom_hooks'},
-    'dhkd_kendall-tau/res34_res18_in1k': {'custom_hooks'},
+    'dhkd/in1k': {'custom_hooks'},
+    'dhkd_kendall-tau/in1k': {'custom_hooks'},
     'dhkd/res20_res8_digits_ga': {'optim_wrapper'},
     'dhkd/cifar100': {'optim_wrapper'},
 }
@@ -303,6 +305,10 @@ def test_teacher_is_what_the_toolbox_publishes(path: str) -> None:
         unit = 'epoch' if length.by_epoch else 'iter'
         last = f'{unit}_{length[f"max_{unit}s"]}.pth'
         assert teacher.checkpoint == f'work_dirs/{config_name(config)}/{last}'
+        return
+    if 'pytorch.org' in teacher.checkpoint:  # the config is mmpretrain's all the same
+        weights = get_model_weights(Path(name).name.partition('_')[0]).IMAGENET1K_V1
+        assert teacher.checkpoint == weights.url
         return
     toolbox = {'mmpretrain': mmpretrain, 'mmseg': mmseg}[package]
     folder = Path(toolbox.__file__).parent / '.mim' / 'configs'

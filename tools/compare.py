@@ -172,7 +172,8 @@ def draw(
 ) -> None:
     """Write the pictures, one of curves if they are asked for."""
     results = {line.name: line.values('last') for line in report.lines}
-    teacher = report.teacher.values('last')[0] if report.teacher else None
+    of_teacher = report.teacher.values('last') if report.teacher else []
+    teacher = of_teacher[0] if of_teacher else None
     picture = plot_seeds(results, report.intervals(), report.metric, teacher)
     picture.savefig(out / 'table.png', dpi=110)
     if curves is None:
@@ -196,6 +197,10 @@ def main() -> int:
     prepare_data(suite)
     suite.check()
     runs = plan_runs(suite, args.work_dir, args.threads)
+    trained = [run.row for run in runs if run.is_teacher]
+    for teacher in suite.teachers:
+        if teacher not in trained:
+            print(f'{teacher.name} is not trained: its students have a checkpoint')
     if args.dry_run:
         list_runs(runs, len(slots))
         return 0
@@ -217,10 +222,14 @@ def main() -> int:
     for cells in rows:
         table.add_row(*cells)
     console.print(table)
+    several = any(row.baseline for row in suite.rows)
+    baseline = 'the baseline of its row' if several else repr(suite.baseline)
     print(
-        f'difference: to {suite.baseline!r}, of the last values, with a 95% interval, '
+        f'difference: to {baseline}, of the last values, with a 95% interval, '
         f'paired by seed\nwritten to {out}'
     )
+    if report.sources:
+        print(f'published: {", ".join(report.sources)}')
     for name, reason in failures.items():
         print(f'\nfailed: {name}: {reason}', file=sys.stderr)
     return 1 if failures else 0

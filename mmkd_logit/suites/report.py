@@ -9,7 +9,7 @@ import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import mean, stdev
@@ -20,10 +20,9 @@ from scipy.stats import t as student_t
 
 from mmkd_logit.compat import shipped_folder
 from mmkd_logit.suites.run import Run
-from mmkd_logit.suites.suite import Row, Suite
+from mmkd_logit.suites.suite import CHECKPOINT, Row, Suite
 
 _PACKAGES = ('mmkd_logit', 'torch', 'mmengine', 'mmcv', 'mmpretrain', 'mmsegmentation')
-_COLUMNS = ('', 'last', 'best', 'difference', 'seeds', 'ms a step', 's an epoch')
 
 
 @dataclass(frozen=True)
@@ -64,16 +63,29 @@ class Line:
         config (str): Its config, below ``configs`` if it is one of ours.
         options (dict[str, Any]): What it overrides.
         results (dict[int, Result]): By seed, of those that are done.
+        baseline (str, optional): Name of the line with which it is compared, in place
+            of the report's.
+        published (dict[str, Any], optional): The ``best``, the ``last`` or the
+            ``value`` of others, and its ``source``.
     """
 
     name: str
     config: str
     options: Mapping[str, Any] = field(default_factory=dict)
     results: Mapping[int, Result] = field(default_factory=dict)
+    baseline: str | None = None
+    published: Mapping[str, Any] | None = None
 
     def values(self, which: str) -> list[float]:
         """The last or the best metric of each seed."""
         return [getattr(result, which) for result in self.results.values()]
+
+    def published_number(self) -> tuple[float | None, str]:
+        """What others publish, and whether it is their 'best' or 'last', if known."""
+        for kind, value in (self.published or {}).items():
+            if kind != 'source':
+                return value, kind.removeprefix('value')
+        return None, ''
 
 
 @dataclass(frozen=True)
@@ -84,8 +96,8 @@ class Report:
         suite (str): Name of the suite.
         metric (str): What it compares.
         baseline (str): Name of the line with which others are compared.
-        lines (list[Line]): The rows.
-        teacher (Line, optional): The teacher.
+        lines (list[Line]): The rows, and before them the teachers that rows name.
+        teacher (Line, optional): The teacher of all.
         made_with (dict[str, Any]): Versions, hardware and threads.
     """
 
@@ -113,21 +125,46 @@ class Report:
         """
         done = [run for run in runs if run.done]
 
-        def line(row: Row, of_teacher: bool = False) -> Line:
+        def line(row: Row) -> Line:
             results = {
                 run.seed: read_result(run, suite.metric)
                 for run in done
-                if run.row.name == row.name and run.is_teacher == of_teacher
+                if run.row.name == row.name and not run.is_teacher
             }
-            return Line(row.name, _short(row.config), row.options, results)
+            return _line_of(row, results)
 
-        lines = [line(row) for row in suite.rows]
+        def line_of_teacher(teacher: Row) -> Line:
+            for run in done:
+                if run.is_teacher and run.row.name == teacher.name:
+                    return _line_of(teacher, {0: read_result(run, suite.metric)})
+            students = [r for r in done if (r.row.teacher or suite.teacher) == teacher]
+            return _line_of(teacher, _teacher_in_logs(suite.metric, students))
+
+        own = [line_of_teacher(row) for row in suite.teachers if row != suite.teacher]
+        lines = [
+            *(replace(each, baseline=each.name) for each in own),
+            *(line(row) for row in suite.rows),
+        ]
+        teacher = None
         if suite.teacher is not None:
-            teacher: Line | None = line(suite.teacher, of_teacher=True)
-        else:
-            teacher = _teacher_of_logs(suite, done)
+            teacher = line_of_teacher(suite.teacher)
+        elif not own:
+            results = _teacher_in_logs(suite.metric, done)
+            teacher = Line('teacher', '', {}, results) if results else None
         made_with = {'threads': threads, **_hardware(), 'versions': _versions()}
         return cls(suite.name, suite.metric, suite.baseline, lines, teacher, made_with)
+
+    @property
+    def baselines(self) -> set[str]:
+        """Names of all lines with which others are compared."""
+        return {line.baseline or self.baseline for line in self.lines}
+
+    @property
+    def sources(self) -> list[str]:
+        """Whose the published numbers are, each once; empty if there are none."""
+        lines = [*([self.teacher] if self.teacher else []), *self.lines]
+        found = [each.published['source'] for each in lines if each.published]
+        return list(dict.fromkeys(found))
 
     def difference(self, line: Line) -> tuple[float, float] | None:
         """Mean difference to the baseline over common seeds, of the last values.
@@ -137,12 +174,13 @@ class Report:
 
         Returns:
             tuple[float, float] | None: The mean, and half the length of its 95%
-            interval (Student's t, paired by seed), NaN of a single seed. None of the
+            interval (Student's t, paired by seed), NaN of a single seed. None of a
             baseline itself, or without a common seed.
         """
-        base = next(each for each in self.lines if each.name == self.baseline)
+        name = line.baseline or self.baseline
+        base = next(each for each in self.lines if each.name == name)
         seeds = [seed for seed in line.results if seed in base.results]
-        if line.name == self.baseline or not seeds:
+        if line.name in self.baselines or not seeds:
             return None
         gaps = [line.results[s].last - base.results[s].last for s in seeds]
         return mean(gaps), _half_interval(gaps)
@@ -160,7 +198,10 @@ class Report:
     def table(self) -> list[list[str]]:
         """The cells, the names of the columns first."""
         lines = [*([self.teacher] if self.teacher else []), *self.lines]
-        return [list(_COLUMNS), *(self._cells(line) for line in lines)]
+        published = ['published'] if self.sources else []
+        head = ['', 'last', 'best', *published, 'difference', 'seeds']
+        times = ['ms a step', 's an epoch']
+        return [[*head, *times], *(self._cells(line) for line in lines)]
 
     def _cells(self, line: Line) -> list[str]:
         gap = None if line is self.teacher else self.difference(line)
@@ -173,6 +214,7 @@ class Report:
             line.name,
             spread(line.values('last')),
             spread(line.values('best')),
+            *([_published(line)] if self.sources else []),
             difference,
             str(len(line.results)),
             _mean_of([r.step_seconds for r in results], 1000),
@@ -196,9 +238,10 @@ class Report:
     def latex(self) -> str:
         """The table for a paper, with booktabs; without times."""
         head, *rows = self.table()
-        body = [' & '.join(_tex(cell) for cell in cells[:4]) for cells in (head, *rows)]
+        cells_of_all = [cells[:-3] for cells in (head, *rows)]
+        body = [' & '.join(_tex(cell) for cell in cells) for cells in cells_of_all]
         lines = [
-            r'\begin{tabular}{lccc}',
+            rf'\begin{{tabular}}{{l{"c" * (len(head) - 4)}}}',
             r'\toprule',
             rf'{body[0]} \\',
             r'\midrule',
@@ -212,11 +255,14 @@ class Report:
         """A line for each row and seed."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator='\n')
-        writer.writerow(['row', 'seed', 'last', 'best', 'step_seconds'])
+        published = ['published', 'published_is'] if self.sources else []
+        writer.writerow(['row', 'seed', 'last', 'best', 'step_seconds', *published])
         for line in [*([self.teacher] if self.teacher else []), *self.lines]:
             for seed, result in line.results.items():
                 step = result.step_seconds
-                writer.writerow([line.name, seed, result.last, result.best, step])
+                cells = [line.name, seed, result.last, result.best, step]
+                others = line.published_number() if published else ()
+                writer.writerow([*cells, *others])
         return text.getvalue()
 
     def json(self) -> str:
@@ -307,14 +353,32 @@ def _mean_of(values: Sequence[float | None], factor: float) -> str:
     return f'{factor * mean(known):.3g}' if known else ''
 
 
-def _teacher_of_logs(suite: Suite, done: Sequence[Run]) -> Line | None:
-    """A teacher that was not trained here, as TeacherCheckHook has measured it."""
-    key = f'teacher/{suite.metric}'
-    for run in done:
+def _published(line: Line) -> str:
+    number, kind = line.published_number()
+    if number is None:
+        return ''
+    return f'{number:.2f} ({kind})' if kind else f'{number:.2f}'
+
+
+def _teacher_in_logs(metric: str, students: Sequence[Run]) -> dict[int, Result]:
+    """A teacher that was not trained here, as TeacherCheckHook has measured it.
+
+    Empty if none was measured, or if students have different ones.
+    """
+    teachers = {run.made_from.get(CHECKPOINT, '') for run in students} - {''}
+    if len(teachers) > 1:
+        return {}
+    key = f'teacher/{metric}'
+    for run in students:
         log = run.log()
         if key in log.keys:
-            return Line('teacher', '', {}, {0: Result(log.points(key))})
-    return None
+            return {0: Result(log.points(key))}
+    return {}
+
+
+def _line_of(row: Row, results: Mapping[int, Result]) -> Line:
+    config = _short(row.config)
+    return Line(row.name, config, row.options, results, row.baseline, row.published)
 
 
 def _short(config: Path) -> str:

@@ -20,7 +20,14 @@ from mmengine.config import Config
 from mmkd_logit.apis import check_resume, config_name
 from mmkd_logit.compat import shipped_folder
 from mmkd_logit.models.settings import is_distiller
-from mmkd_logit.suites.suite import Row, Suite, as_arguments, as_text
+from mmkd_logit.suites.suite import (
+    CHECKPOINT,
+    Row,
+    Suite,
+    as_arguments,
+    as_text,
+    has_checkpoint,
+)
 from mmkd_logit.version import __version__
 from mmkd_logit.visualization import RunLog
 
@@ -137,7 +144,7 @@ class Run:
         """
         options = {**self.row.options, 'randomness.seed': self.seed}
         if self.teacher is not None:
-            options['model.teacher.checkpoint'] = str(self.teacher.checkpoint())
+            options[CHECKPOINT] = str(self.teacher.checkpoint())
         launch = [sys.executable]
         if processes > 1:
             launch += ['-m', 'torch.distributed.run', '--standalone']
@@ -179,6 +186,8 @@ class Run:
         Returns:
             Popen: The process. Its output goes to ``compare.log`` in the work dir.
         """
+        if self.teacher is not None:
+            self.teacher.write(teaches=True)
         with lock, (self.work_dir / _LOG).open('w') as output:
             self.write(done=False, commit=commit())
             return subprocess.Popen(
@@ -208,7 +217,10 @@ class Run:
 
 
 def plan_runs(suite: Suite, work_dir: Path, threads: int = 1) -> list[Run]:
-    """All runs of a suite, the teacher's first.
+    """All runs of a suite, those of the teachers first.
+
+    A teacher is not trained where a row's options name its checkpoint. Nor is it where
+    the file that the config names is there, unless it has taught here already.
 
     Args:
         suite (Suite): The suite.
@@ -231,7 +243,7 @@ def plan_runs(suite: Suite, work_dir: Path, threads: int = 1) -> list[Run]:
         row: Row, seeds: Sequence[int], teacher: Run | None, is_teacher: bool = False
     ) -> Iterator[Run]:
         cfg = row.read()
-        if not is_distiller(cfg.model):
+        if teacher is not None and not _needs(row, cfg, teacher):
             teacher = None
         settings = _settings(cfg, with_teacher=teacher is None)
         made_from = {**settings, 'threads': str(threads), 'version': __version__}
@@ -244,10 +256,21 @@ def plan_runs(suite: Suite, work_dir: Path, threads: int = 1) -> list[Run]:
             work_dir_of_seed = folder / f'seed{seed}'
             yield Run(row, seed, work_dir_of_seed, at, teacher, length, is_teacher)
 
-    teachers = [] if suite.teacher is None else [*plan(suite.teacher, [0], None, True)]
-    teacher = teachers[0] if teachers else None
-    runs = [run for row in suite.rows for run in plan(row, suite.seeds, teacher)]
-    return [*teachers, *runs]
+    teachers = [run for row in suite.teachers for run in plan(row, [0], None, True)]
+    runs: list[Run] = []
+    for row in suite.rows:
+        own = row.teacher or suite.teacher
+        teacher = next((run for run in teachers if run.row == own), None)
+        runs += plan(row, suite.seeds, teacher)
+    needed = [run for run in teachers if any(each.teacher is run for each in runs)]
+    return [*needed, *runs]
+
+
+def _needs(row: Row, cfg: Config, teacher: Run) -> bool:
+    """Whether the teacher must be trained for a row."""
+    if not is_distiller(cfg.model) or CHECKPOINT in row.options:
+        return False
+    return teacher.record().get('teaches', False) or not has_checkpoint(cfg)
 
 
 def _folder_name(row: Row) -> str:

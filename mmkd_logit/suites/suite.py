@@ -22,6 +22,12 @@ from mmkd_logit.tasks import task_of_scope
 
 # Keys of a suite's file.
 _KEYS = ('baseline', 'metric', 'options', 'prepare', 'rows', 'seeds', 'teacher')
+# Keys of a row, and of a teacher the first three.
+_KEYS_OF_ROWS = ('config', 'options', 'published', 'teacher', 'baseline')
+# What a published number can be; a value where the paper does not say.
+_PUBLISHED = ('best', 'last', 'value')
+_OF_TEACHERS = 'model.teacher.'
+CHECKPOINT = f'{_OF_TEACHERS}checkpoint'
 # Metrics in percent that an evaluator of the toolboxes logs, by its type.
 _LOGGED = {
     'Accuracy': ('accuracy/top1', 'accuracy/top5'),
@@ -38,11 +44,19 @@ class Row:
         config (Path): The config that is trained.
         options (dict[str, Any]): What is overridden, by dotted keys, as
             ``--cfg-options`` of ``tools/train.py`` does it.
+        teacher (Row, optional): The teacher of its pair, in place of the suite's.
+        baseline (str, optional): Name of the row with which it is compared, in place
+            of the suite's.
+        published (dict[str, Any], optional): The ``best``, the ``last``, or where it
+            is not known which, the ``value`` of others, and its ``source``.
     """
 
     name: str
     config: Path
     options: Mapping[str, Any] = field(default_factory=dict)
+    teacher: Row | None = None
+    baseline: str | None = None
+    published: Mapping[str, Any] | None = None
 
     def read(self, options: Mapping[str, Any] | None = None) -> Config:
         """The config, as ``tools/train.py`` reads it.
@@ -77,7 +91,8 @@ class Suite:
         metric (str): What the table compares, as it is logged, in percent.
         baseline (str): Name of the row with which the others are compared.
         teacher (Row, optional): The teacher, if it is trained first, on seed 0. All
-            distillers of the rows get its checkpoint.
+            distillers of the rows get its checkpoint, but for those with a teacher of
+            their own.
         prepare (dict[str, list[str]]): By a folder of data, the script below ``tools``
             that makes it, with its arguments.
     """
@@ -89,6 +104,15 @@ class Suite:
     baseline: str
     teacher: Row | None = None
     prepare: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def teachers(self) -> list[Row]:
+        """All teachers that are trained, each once."""
+        found: list[Row] = []
+        for teacher in (self.teacher, *(row.teacher for row in self.rows)):
+            if teacher is not None and teacher not in found:
+                found.append(teacher)
+        return found
 
     def sweep(self, choices: Mapping[str, Sequence[Any]]) -> Suite:
         """Make a row for each combination of values.
@@ -105,7 +129,7 @@ class Suite:
             ValueError: If no row has such a setting.
         """
         rows: list[Row] = []
-        baseline = self.baseline
+        renamed: dict[str, str] = {}
         met: set[str] = set()
         for row in self.rows:
             cfg = row.read()
@@ -115,24 +139,44 @@ class Suite:
                 chosen = dict(zip(keys, values))
                 parts = [f'{key.rpartition(".")[2]}={chosen[key]}' for key in keys]
                 name = ', '.join([row.name, *parts])
-                if row.name == self.baseline == baseline:
-                    baseline = name
-                rows.append(Row(name, row.config, {**row.options, **chosen}))
+                renamed.setdefault(row.name, name)
+                options = {**row.options, **chosen}
+                # Others have published what they got with settings of their own.
+                published = None if keys else row.published
+                rows.append(
+                    replace(row, name=name, options=options, published=published)
+                )
         missed = [key for key in choices if key not in met]
         if missed:
             raise ValueError(
                 f'--sweep {missed[0]}: no row has {missed[0].rpartition(".")[0]!r}. '
                 f'The rows are {_listed(row.name for row in self.rows)}.'
             )
+        rows = [
+            replace(row, baseline=renamed.get(row.baseline or '', row.baseline))
+            for row in rows
+        ]
+        baseline = renamed.get(self.baseline, self.baseline)
         return replace(self, rows=rows, baseline=baseline)
 
     def with_options(self, options: Mapping[str, Any]) -> Suite:
-        """Override the same settings in every row and in the teacher's config."""
-        rows = [replace(row, options={**row.options, **options}) for row in self.rows]
-        teacher = self.teacher and replace(
-            self.teacher, options={**self.teacher.options, **options}
-        )
-        return replace(self, rows=rows, teacher=teacher)
+        """Override the same settings in every row and in the teachers' configs.
+
+        Those of ``model.teacher`` are left out where there is no teacher.
+        """
+        for_all = {k: v for k, v in options.items() if not k.startswith(_OF_TEACHERS)}
+
+        def changed(row: Row) -> Row:
+            # Only where it matters: reading all configs takes time.
+            has_teacher = for_all != options and is_distiller(row.read().model)
+            return replace(
+                row,
+                options={**row.options, **(options if has_teacher else for_all)},
+                teacher=row.teacher and changed(row.teacher),
+            )
+
+        teacher = self.teacher and changed(self.teacher)
+        return replace(self, rows=[changed(row) for row in self.rows], teacher=teacher)
 
     def check(self) -> None:
         """Raise for what would end a run at its start, before any run starts.
@@ -147,20 +191,21 @@ class Suite:
         ):
             raise ValueError(f'seeds must be a list of integers, but got {self.seeds}.')
         names = [row.name for row in self.rows]
+        named = [row.name for row in (*self.teachers, *self.rows)]
         seeds = [str(seed) for seed in self.seeds]
-        for what, found in (('rows', names), ('seeds', seeds)):
+        for what, found in (('rows', named), ('seeds', seeds)):
             twice = [each for each in found if found.count(each) > 1]
             if twice:
                 raise ValueError(f'Two {what} of {self.name} are called {twice[0]!r}.')
         if not names or not self.seeds:
             raise ValueError(f'{self.name} needs a row and a seed at least.')
-        if self.baseline not in names:
-            raise ValueError(
-                f'The baseline {self.baseline!r} is no row. There is {_listed(names)}.'
-            )
-        for row in (self.teacher, *self.rows):
-            if row is not None:
-                self._check_row(row, row.read())
+        for baseline in (self.baseline, *(row.baseline for row in self.rows)):
+            if baseline is not None and baseline not in names:
+                raise ValueError(
+                    f'The baseline {baseline!r} is no row. There is {_listed(names)}.'
+                )
+        for row in (*self.teachers, *self.rows):
+            self._check_row(row, row.read())
 
     def _check_row(self, row: Row, cfg: Config) -> None:
         if cfg.get('val_dataloader') is None or not cfg.get('val_evaluator'):
@@ -187,22 +232,29 @@ class Suite:
             self._check_teacher(row, cfg)
 
     def _check_teacher(self, row: Row, cfg: Config) -> None:
-        if self.teacher is not None:
+        teacher = row.teacher or self.teacher
+        if teacher is not None and CHECKPOINT not in row.options:
             config = Path(cfg.model.teacher.get('config') or '')
-            if config.is_file() and config.resolve() != self.teacher.config:
+            if config.is_file() and config.resolve() != teacher.config:
                 raise ValueError(
                     f'Row {row.name!r} has the teacher {config}, but the suite trains '
-                    f'{self.teacher.config}. Compare it in another suite.'
+                    f'{teacher.config}. Give the row that teacher.'
                 )
             return
         checkpoint = cfg.model.teacher.get('checkpoint')
         is_path = checkpoint is not None and '://' not in checkpoint
-        if is_path and not Path(checkpoint).expanduser().is_file():
+        if is_path and not has_checkpoint(cfg):
             raise ValueError(
                 f"The teacher's checkpoint {checkpoint!r} of row {row.name!r} does not "
                 'exist. Train it first, name it in model.teacher.checkpoint, or give '
                 'the suite a teacher.'
             )
+
+
+def has_checkpoint(cfg: Config) -> bool:
+    """Whether the file of the teacher that a distiller's config names is there."""
+    checkpoint = cfg.model.teacher.get('checkpoint')
+    return checkpoint is not None and Path(checkpoint).expanduser().is_file()
 
 
 def read_suite(name: str) -> Suite:
@@ -242,7 +294,7 @@ def read_suite(name: str) -> Suite:
         cfg.get('seeds', [0, 1, 2]),
         cfg.get('metric') or _usual_metric(rows[0]),
         cfg.get('baseline', rows[0].name),
-        None if teacher is None else _make_row('teacher', teacher, path),
+        None if teacher is None else _make_teacher('teacher', teacher, path),
         cfg.get('prepare', {}),
     )
     return suite.with_options(_flat(cfg.get('options', {})))
@@ -277,19 +329,46 @@ def _row_of_file(
     return Row(name, path.resolve(), options or {})
 
 
-def _make_row(name: str, settings: Any, suite: Path) -> Row:
+def _make_row(
+    name: str, settings: Any, suite: Path, known: Sequence[str] = _KEYS_OF_ROWS
+) -> Row:
     if isinstance(settings, str):
         settings = {'config': settings}
-    if not isinstance(settings, Mapping) or not {'config'} <= set(settings) <= {
-        'config',
-        'options',
-    }:
+    if not isinstance(settings, Mapping) or not {'config'} <= set(settings) <= {*known}:
         raise ValueError(
             f'Row {name!r} of {suite} must be the path of a config, or a dict of '
-            f'config and options, but is {settings!r}.'
+            f'{_listed(known)}, of which config is required, but is {settings!r}.'
         )
     options = _flat(settings.get('options', {}))
-    return _row_of_file(name, suite.parent / settings['config'], options)
+    row = _row_of_file(name, suite.parent / settings['config'], options)
+    teacher = settings.get('teacher')
+    if teacher is not None:
+        teacher = _make_teacher(None, teacher, suite)
+    return replace(
+        row,
+        teacher=teacher,
+        baseline=settings.get('baseline'),
+        published=_read_published(name, settings.get('published')),
+    )
+
+
+def _make_teacher(name: str | None, settings: Any, suite: Path) -> Row:
+    """A teacher; without a name, it gets that of its config."""
+    row = _make_row(name or 'teacher', settings, suite, _KEYS_OF_ROWS[:3])
+    return row if name else replace(row, name=f'teacher {row.config.stem}')
+
+
+def _read_published(name: str, published: Any) -> dict[str, Any] | None:
+    if published is None:
+        return None
+    found = set(published) if isinstance(published, Mapping) else set()
+    if 'source' not in found or len(found) != 2 or not found & {*_PUBLISHED}:
+        raise ValueError(
+            f'published of row {name!r} must have a source and one of '
+            f"{_listed(_PUBLISHED)}, as dict(best=71.97, source='LSKD'), but is "
+            f'{published!r}.'
+        )
+    return dict(published)
 
 
 def _usual_metric(row: Row) -> str:

@@ -64,6 +64,7 @@ def test_the_teacher_comes_first_and_jobs_overlap(make_run: Callable) -> None:
     assert 'kd, seed 0: done in' in output and 'top1 52.00 (3 of 3)' in output
     assert history(kd)[0][:2] == ['began', '1']
     assert all(run.done for run in (teacher, plain, kd))
+    assert teacher.record()['teaches'] and 'teaches' not in plain.record()
     # What is done is not trained again.
     assert train([teacher, plain, kd]) == ({}, '')
 

@@ -12,6 +12,7 @@ from scripted_runs import write_run
 from mmkd_logit.suites import Report, Row, Suite, plan_runs
 from mmkd_logit.suites.report import Line, Result
 
+PAIRS = {'teacher t': 78.0, 'a': 70.0, 'KD, a': 73.0, 'b': 71.0, 'KD, b': 76.0}
 VALUES = {'plain': [70.0, 72.0, 71.0], 'KD': [72.5, 73.0, 74.5]}
 
 
@@ -66,8 +67,65 @@ def test_tables() -> None:
     assert make_report({'plain': []}).table()[1][1] == '-'
 
 
-def test_json_makes_the_report_again() -> None:
-    report = make_report()
+def make_report_of_pairs() -> Report:
+    """Two pairs: teachers, each plain student, and KD beside the right one."""
+    results = {name: {0: Result({1: value})} for name, value in PAIRS.items()}
+    others = {
+        'teacher t': dict(last=79.42, source='x'),
+        'KD, a': dict(best=73.3, source='y'),
+        'KD, b': dict(value=77, source='x'),
+    }
+    lines = [
+        Line(
+            name,
+            'c.py',
+            {},
+            results[name],
+            {'teacher t': 'teacher t', 'KD, a': 'a', 'KD, b': 'b'}.get(name),
+            others.get(name),
+        )
+        for name in PAIRS
+    ]
+    return Report('pairs', 'accuracy/top1', 'a', lines)
+
+
+def test_pairs_have_their_own_baselines() -> None:
+    report = make_report_of_pairs()
+    gaps = {line.name: report.difference(line) for line in report.lines}
+    assert [name for name, gap in gaps.items() if gap is not None] == ['KD, a', 'KD, b']
+    assert gaps['KD, a'] is not None and gaps['KD, a'][0] == 3.0
+    assert gaps['KD, b'] is not None and gaps['KD, b'][0] == 5.0
+
+
+def test_published_numbers() -> None:
+    report = make_report_of_pairs()
+    assert report.sources == ['x', 'y']
+    head, *rows = report.table()
+    assert head[1:6] == ['last', 'best', 'published', 'difference', 'seeds']
+    assert [row[3] for row in rows] == [
+        '79.42 (last)',
+        '',
+        '73.30 (best)',
+        '',
+        '77.00',
+    ]
+    assert '| KD, a | 73.00 | 73.00 | 73.30 (best) | +3.00 | 1 |' in report.markdown()
+    assert report.markdown(times=False).startswith('|  | last | best | published | d')
+    latex = report.latex()
+    assert r'\begin{tabular}{lcccc}' in latex
+    assert r'KD, a & 73.00 & 73.00 & 73.30 (best) & +3.00 \\' in latex
+    csv = report.csv().splitlines()
+    assert csv[0] == 'row,seed,last,best,step_seconds,published,published_is'
+    assert csv[3] == '"KD, a",0,73.0,73.0,,73.3,best'
+    assert csv[4:] == ['b,0,71.0,71.0,,,', '"KD, b",0,76.0,76.0,,77,']
+    # Without published numbers nothing tells of them.
+    assert 'published' not in ''.join(make_report().table()[0])
+    assert 'published' not in make_report().csv()
+
+
+@pytest.mark.parametrize('make', [make_report, make_report_of_pairs])
+def test_json_makes_the_report_again(make: Callable[[], Report]) -> None:
+    report = make()
     assert Report.from_json(report.json()) == report
 
 
@@ -92,6 +150,48 @@ def test_a_report_of_runs(config: Path, distiller: Path, tmp_path: Path) -> None
     report.write(tmp_path / 'out')
     files = ['results.json', 'table.csv', 'table.md', 'table.tex']
     assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == files
+
+
+def test_a_report_of_pairs(config: Path, distiller: Path, tmp_path: Path) -> None:
+    """A teacher that was trained, and one whose file its student names."""
+    other = {'optim_wrapper.optimizer.lr': 0.2}
+    trained, given = Row('teacher a', config, other), Row('teacher b', config)
+    file = {'model.teacher.checkpoint': 'x.pth'}
+    rows = [
+        Row('plain', config, published=dict(last=69.0, source='x')),
+        Row('KD, a', distiller, teacher=trained, baseline='plain'),
+        Row('KD, b', distiller, file, teacher=given, baseline='plain'),
+    ]
+    suite = Suite('mine', rows, [0], 'accuracy/top1', 'plain')
+    runs = plan_runs(suite, tmp_path / 'runs')
+    for value, run in enumerate(runs, 70):
+        write_run(run, {3: float(value)})
+    log = runs[-1].work_dir / '1' / 'vis_data' / 'scalars.json'
+    log.write_text('{"teacher/accuracy/top1": 79.0, "step": 0}\n' + log.read_text())
+    report = Report.of_runs(suite, runs, threads=1)
+    assert report.teacher is None
+    values = {line.name: line.values('last') for line in report.lines}
+    assert values == {
+        'teacher a': [70.0],
+        'teacher b': [79.0],
+        'plain': [71.0],
+        'KD, a': [72.0],
+        'KD, b': [73.0],
+    }
+    assert [row[4] for row in report.table()[1:]] == ['', '', '', '+1.00', '+2.00']
+
+
+def test_teachers_that_differ_are_not_one(make_run: Callable) -> None:
+    """As on ImageNet, where the configs name files of torchvision and OpenMMLab."""
+    runs = [make_run('a'), make_run('b')]
+    for run in runs:
+        run.made_from = {'model.teacher.checkpoint': f'https://x/{run.row.name}.pth'}
+        write_run(run, {3: 50.0})
+        log = run.work_dir / '1' / 'vis_data' / 'scalars.json'
+        log.write_text('{"teacher/accuracy/top1": 73, "step": 0}\n' + log.read_text())
+    suite = Suite('m', [run.row for run in runs], [0], 'accuracy/top1', 'a')
+    assert Report.of_runs(suite, runs, 1).teacher is None
+    assert Report.of_runs(suite, runs[:1], 1).teacher is not None
 
 
 def test_a_metric_that_was_not_logged(make_run: Callable, config: Path) -> None:

@@ -35,6 +35,52 @@ def test_plan(suite: Suite, tmp_path: Path) -> None:
     assert not any(run.done for run in runs)
 
 
+def test_each_pair_has_its_teacher(
+    suite: Suite, config: Path, distiller: Path, tmp_path: Path
+) -> None:
+    own = Row('teacher b', config, {'optim_wrapper.optimizer.lr': 0.2})
+    rows = [
+        *suite.rows,
+        Row('KD, b', distiller, {'train_cfg.max_epochs': 5}, teacher=own),
+        Row('DKD, b', distiller, {'train_cfg.max_epochs': 6}, teacher=own),
+    ]
+    runs = plan_runs(replace(suite, rows=rows, seeds=[0]), tmp_path / 'runs')
+    assert [run.name for run in runs[:2]] == ['teacher, seed 0', 'teacher b, seed 0']
+    teachers = {run.row.name: run.teacher and run.teacher.row for run in runs[2:]}
+    assert teachers == {
+        'plain': None,
+        'KD': suite.teacher,
+        'KD, b': own,
+        'DKD, b': own,
+    }
+    assert runs[3].made_from['teacher'] != runs[4].made_from['teacher']
+
+
+def test_a_teacher_that_is_there_is_not_trained(
+    suite: Suite, distiller: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trained(suite: Suite) -> list[Run]:
+        return [r for r in plan_runs(suite, tmp_path / 'runs') if r.is_teacher]
+
+    file = tmp_path / 'missing.pth'  # as the distiller's config calls it
+    given = replace(
+        suite, rows=[Row('KD', distiller, {'model.teacher.checkpoint': str(file)})]
+    )
+    assert not trained(given)
+    monkeypatch.chdir(tmp_path)
+    (teacher,) = trained(suite)
+    file.touch()
+    assert not trained(suite)
+    kd = plan_runs(suite, tmp_path / 'runs')[-1]
+    assert kd.made_from['model.teacher.checkpoint'] == 'missing.pth'
+    # The plain student can be the same run. A teacher is what has begun to teach.
+    write_run(teacher, {3: 50.0})
+    assert not trained(suite)
+    teacher.write(teaches=True)
+    assert trained(suite) and not trained(given)
+    assert teacher.done
+
+
 def test_methods_share_no_folder(config: Path, tmp_path: Path) -> None:
     """Their configs for a dataset have the same names, in folders of the same name."""
     rows = []
