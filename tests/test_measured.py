@@ -27,8 +27,7 @@ def report(suite: str) -> Report:
 
 
 def lines_of(suite: str) -> list[Line]:
-    found = report(suite)
-    return [*([found.teacher] if found.teacher else []), *found.lines]
+    return report(suite).all_lines
 
 
 def line_of(suite: str, config: str) -> Line:

@@ -99,7 +99,7 @@ def read_config(args: argparse.Namespace) -> Config:
 
 
 def config_name(path: str | Path) -> Path:
-    """What tells a config from others: its path below ``configs``, without suffix.
+    """Name a config by its path below ``configs``, without suffix.
 
     Of a config that is not in a folder below one named ``configs``, it is the folder
     and the name of the file. A folder there is a method, so that configs of the same
@@ -118,7 +118,7 @@ def config_name(path: str | Path) -> Path:
 
 
 def _assigns(path: str) -> set[str]:
-    """Which of ``method`` and ``model`` a config file sets itself."""
+    """Find which of ``method`` and ``model`` a config file sets itself."""
     if Path(path).suffix != '.py':
         return set()
     tree = ast.parse(Path(path).read_text(encoding='utf-8'))

@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmkd_logit.visualization import log_files
+
 # More than the lines of a few logs.
 _TAIL = 16_384
 
@@ -37,7 +39,7 @@ def read_progress(work_dir: Path, metric: str) -> RunProgress:
         RunProgress: With what is there.
     """
     progress = RunProgress()
-    logs = sorted(work_dir.glob('*/vis_data/scalars.json'))
+    logs = log_files(work_dir)
     if not logs:
         return progress
     with logs[-1].open('rb') as file:

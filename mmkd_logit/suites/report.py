@@ -155,6 +155,11 @@ class Report:
         return cls(suite.name, suite.metric, suite.baseline, lines, teacher, made_with)
 
     @property
+    def all_lines(self) -> list[Line]:
+        """The lines, the teacher of all first if there is one."""
+        return [*([self.teacher] if self.teacher else []), *self.lines]
+
+    @property
     def baselines(self) -> set[str]:
         """Names of all lines with which others are compared."""
         return {line.baseline or self.baseline for line in self.lines}
@@ -162,8 +167,7 @@ class Report:
     @property
     def sources(self) -> list[str]:
         """Whose the published numbers are, each once; empty if there are none."""
-        lines = [*([self.teacher] if self.teacher else []), *self.lines]
-        found = [each.published['source'] for each in lines if each.published]
+        found = [x.published['source'] for x in self.all_lines if x.published]
         return list(dict.fromkeys(found))
 
     def difference(self, line: Line) -> tuple[float, float] | None:
@@ -197,11 +201,10 @@ class Report:
 
     def table(self) -> list[list[str]]:
         """The cells, the names of the columns first."""
-        lines = [*([self.teacher] if self.teacher else []), *self.lines]
         published = ['published'] if self.sources else []
         head = ['', 'last', 'best', *published, 'difference', 'seeds']
         times = ['ms a step', 's an epoch']
-        return [[*head, *times], *(self._cells(line) for line in lines)]
+        return [[*head, *times], *(self._cells(line) for line in self.all_lines)]
 
     def _cells(self, line: Line) -> list[str]:
         gap = None if line is self.teacher else self.difference(line)
@@ -257,7 +260,7 @@ class Report:
         writer = csv.writer(text, lineterminator='\n')
         published = ['published', 'published_is'] if self.sources else []
         writer.writerow(['row', 'seed', 'last', 'best', 'step_seconds', *published])
-        for line in [*([self.teacher] if self.teacher else []), *self.lines]:
+        for line in self.all_lines:
             for seed, result in line.results.items():
                 step = result.step_seconds
                 cells = [line.name, seed, result.last, result.best, step]

@@ -22,6 +22,7 @@ from mmkd_logit.compat import shipped_folder
 from mmkd_logit.models.settings import is_distiller
 from mmkd_logit.suites.suite import (
     CHECKPOINT,
+    OF_TEACHERS,
     Row,
     Suite,
     as_arguments,
@@ -29,7 +30,7 @@ from mmkd_logit.suites.suite import (
     has_checkpoint,
 )
 from mmkd_logit.version import __version__
-from mmkd_logit.visualization import RunLog
+from mmkd_logit.visualization import RunLog, log_files
 
 _RECORD, _LOG, _LOCK = 'compare.json', 'compare.log', 'compare.lock'
 # What differs between two runs of one config.
@@ -97,8 +98,7 @@ class Run:
         """How the work dir's run differs from this one; empty if it does not."""
         record = self.record()
         if not record:
-            logs = any(self.work_dir.glob('*/vis_data/scalars.json'))
-            return 'it was not made by compare.py' if logs else ''
+            return 'it was not made by compare.py' if log_files(self.work_dir) else ''
         there, here = record['made_from'], self.made_from
         differing = [
             f'{key} is {here.get(key, "not set")} and was {there.get(key, "not set")}'
@@ -285,7 +285,7 @@ def _folder_name(row: Row) -> str:
 def _settings(cfg: Config, with_teacher: bool) -> dict[str, str]:
     """The settings of a config by their dotted keys, but for those of a single run."""
     found = dict(_leaves(cfg.to_dict()))
-    dropped = _OF_THE_RUN if with_teacher else (*_OF_THE_RUN, 'model.teacher.')
+    dropped = _OF_THE_RUN if with_teacher else (*_OF_THE_RUN, OF_TEACHERS)
     return {k: v for k, v in found.items() if not k.startswith(dropped)}
 
 

@@ -26,8 +26,8 @@ _KEYS = ('baseline', 'metric', 'options', 'prepare', 'rows', 'seeds', 'teacher')
 _KEYS_OF_ROWS = ('config', 'options', 'published', 'teacher', 'baseline')
 # What a published number can be; a value where the paper does not say.
 _PUBLISHED = ('best', 'last', 'value')
-_OF_TEACHERS = 'model.teacher.'
-CHECKPOINT = f'{_OF_TEACHERS}checkpoint'
+OF_TEACHERS = 'model.teacher.'
+CHECKPOINT = f'{OF_TEACHERS}checkpoint'
 # Metrics in percent that an evaluator of the toolboxes logs, by its type.
 _LOGGED = {
     'Accuracy': ('accuracy/top1', 'accuracy/top5'),
@@ -164,7 +164,7 @@ class Suite:
 
         Those of ``model.teacher`` are left out where there is no teacher.
         """
-        for_all = {k: v for k, v in options.items() if not k.startswith(_OF_TEACHERS)}
+        for_all = {k: v for k, v in options.items() if not k.startswith(OF_TEACHERS)}
 
         def changed(row: Row) -> Row:
             # Only where it matters: reading all configs takes time.

@@ -9,6 +9,7 @@ from mmkd_logit.visualization.run_log import (
     Curve,
     RunLog,
     find_keys,
+    log_files,
     read_curve,
     read_curves,
 )
@@ -29,6 +30,7 @@ __all__ = [
     'embed',
     'find_keys',
     'line_style',
+    'log_files',
     'make_panels',
     'picture_path',
     'plot_comparison',

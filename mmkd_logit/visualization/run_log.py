@@ -62,6 +62,18 @@ class Curve:
         )
 
 
+def log_files(work_dir: Path) -> list[Path]:
+    """Files of the values that a run has logged, one each time it was started.
+
+    Args:
+        work_dir (Path): Its work dir.
+
+    Returns:
+        list[Path]: In the order of their start.
+    """
+    return sorted(work_dir.glob('*/vis_data/scalars.json'))
+
+
 class RunLog:
     """The values that a run has logged in its work dir.
 
@@ -81,7 +93,7 @@ class RunLog:
                 f'The work dir {str(work_dir)!r} does not exist (looked in '
                 f'{Path.cwd()}).'
             )
-        files = sorted(self.work_dir.glob('*/vis_data/scalars.json'))
+        files = log_files(self.work_dir)
         if not files:
             raise FileNotFoundError(
                 f'{str(work_dir)!r} holds no log of a training '
