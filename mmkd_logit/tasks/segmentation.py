@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from mmkd_logit.structures import LogitRows
-from mmkd_logit.tasks.pixel_rows import PixelRows
+from mmkd_logit.structures import LogitRows, LogitStrips
+from mmkd_logit.tasks.pixel_rows import PixelRows, PixelStrips
 from mmkd_logit.tasks.task import Task, collect, to_device
 
 
@@ -92,24 +92,21 @@ class SegmentationTask(Task):
         data_samples: Sequence[Any],
         labels: Any,
         mixed: bool,
-    ) -> LogitRows:
+    ) -> LogitRows | LogitStrips:
         """One row a pixel that counts, at the chosen resolution.
 
         The teacher's map is resized to the student's, or both to the label map's,
-        bilinearly; labels are taken at the nearest pixel.
+        bilinearly, in strips; labels are taken at the nearest pixel.
         """
         height, width = (student if self.resolution == 'student' else labels).shape[-2:]
-        pixels = PixelRows(
-            labels, (height, width), self.ignore_index, self.align_corners
-        )
+        size = (height, width)
+        pixels = PixelRows(labels, size, self.ignore_index, self.align_corners)
         images = to_device(_image_numbers(data_samples), student.device)
-        return LogitRows(
-            student=pixels.take(student),
-            teacher=pixels.take(teacher, self.teacher_align_corners),
-            aux=None if aux is None else pixels.take(aux),
-            labels=pixels.labels,
-            image_index=None if images is None else images[pixels.image],
+        strips = PixelStrips(
+            pixels, student, teacher, aux, images, self.teacher_align_corners
         )
+        resized = any(maps.shape[-2:] != size for maps in (student, teacher))
+        return strips if resized else strips.whole
 
     def predictions(
         self,

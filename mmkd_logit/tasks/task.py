@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from mmkd_logit.structures import LogitRows
+from mmkd_logit.structures import LogitRows, LogitStrips
 from mmkd_logit.tasks.logit_layer import layer_channels
 
 
@@ -123,7 +123,7 @@ class Task(ABC):
         data_samples: Sequence[Any],
         labels: Any,
         mixed: bool,
-    ) -> LogitRows:
+    ) -> LogitRows | LogitStrips:
         """Flatten the logits of a step to rows.
 
         Args:
@@ -136,7 +136,7 @@ class Task(ABC):
                 label that an image came with is no longer its label.
 
         Returns:
-            LogitRows: A row for each prediction that counts.
+            LogitRows | LogitStrips: A row for each prediction that counts.
         """
 
     @abstractmethod

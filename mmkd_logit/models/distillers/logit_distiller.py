@@ -20,12 +20,12 @@ from mmkd_logit.models.distillers.step_monitor import (
     forget_stale_losses,
     images_per_epoch,
 )
-from mmkd_logit.models.losses import LogitLoss, touch
+from mmkd_logit.models.losses import LogitLoss, losses_of, touch
 from mmkd_logit.models.settings import build_part, check_keys, is_distiller
 from mmkd_logit.models.teachers import Teacher
 from mmkd_logit.registry import MODELS
 from mmkd_logit.rng import side_rng
-from mmkd_logit.structures import LogitRows
+from mmkd_logit.structures import LogitRows, LogitStrips
 from mmkd_logit.tasks import find_logit_layer, layer_channels, task_of
 
 
@@ -272,12 +272,17 @@ class LogitDistiller(BaseModel):
         rows = self.task.make_rows(
             tap.logits, teacher, aux, data_samples, labels, self._mixes_images()
         )
-        distill = {f'loss_{name}': loss(rows) for name, loss in self.named_losses()}
+        names, parts = zip(*self.named_losses())
+        *values, agreement = losses_of(parts, rows, [_agreement])
+        distill = {f'loss_{name}': value for name, value in zip(names, values)}
         if self.task_loss_weight == 0:
             first = next(iter(distill))
             distill[first] = distill[first] + touch(self.student)
         self._monitor.see_rows(rows)
-        return losses | distill | self._statistics(rows)
+        statistics = {'teacher_agreement': agreement}
+        if self.kendall_tau_rows > 0:
+            statistics['kendall_tau'] = _mean_tau(rows, self.kendall_tau_rows)
+        return losses | distill | statistics
 
     def _begin(self, images: int, task: Mapping[str, Any]) -> None:
         """Prepare in the first step, when the Runner has set everything up."""
@@ -317,12 +322,6 @@ class LogitDistiller(BaseModel):
                 'the distillation losses other names.'
             )
         return losses
-
-    def _statistics(self, rows: LogitRows) -> dict[str, Tensor]:
-        found = {'teacher_agreement': _agreement(rows)}
-        if self.kendall_tau_rows > 0:
-            found['kendall_tau'] = _mean_tau(rows, self.kendall_tau_rows)
-        return found
 
     @property
     def head(self) -> nn.Module:
@@ -380,14 +379,15 @@ def _agreement(rows: LogitRows) -> Tensor:
     return same.sum() / max(1, len(rows))
 
 
-def _mean_tau(rows: LogitRows, count: int) -> Tensor:
+@torch.no_grad()
+def _mean_tau(rows: LogitRows | LogitStrips, count: int) -> Tensor:
     """Kendall's tau, mean over so many rows at most, drawn at random."""
-    student, teacher = rows.student.detach(), rows.teacher
     if len(rows) > count:
         # Evenly spread ones would be pixels of a single column.
         draw = torch.Generator().manual_seed(0)
-        some = torch.randint(len(rows), (count,), generator=draw).to(student.device)
-        student, teacher = student[some], teacher[some]
+        some = torch.randint(len(rows), (count,), generator=draw)
+        rows = rows.take(some.to(rows.source('main').device))
+    student, teacher = rows.whole.student, rows.whole.teacher
     if not student.isfinite().all():  # which a gradient scaler may mend
         return student.new_tensor(math.nan)
     return kendall_tau(student, teacher).sum() / max(1, len(student))

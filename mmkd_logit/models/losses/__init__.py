@@ -2,6 +2,7 @@
 
 from mmkd_logit.models.losses.base import LogitLoss, touch
 from mmkd_logit.models.losses.binary_kl_loss import BinaryKLLoss, BinaryKLNormLoss
+from mmkd_logit.models.losses.by_strips import losses_of
 from mmkd_logit.models.losses.kd_loss import KDLoss
 from mmkd_logit.models.losses.kendall_tau_loss import KendallTauLoss
 from mmkd_logit.models.losses.mcld_loss import MCLDLoss
@@ -16,5 +17,6 @@ __all__ = [
     'MCLDLoss',
     'RowTransform',
     'Standardize',
+    'losses_of',
     'touch',
 ]

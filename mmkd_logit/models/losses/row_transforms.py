@@ -23,6 +23,9 @@ class RowTransform(ABC):
     needs_labels: ClassVar[bool] = False
     """Whether it reads ``rows.labels``, which mixup takes away."""
 
+    by_row: ClassVar[bool] = False
+    """Whether each row is changed by itself, as :attr:`LogitLoss.by_row`."""
+
     @abstractmethod
     def __call__(
         self, student: Tensor, teacher: Tensor, rows: LogitRows
@@ -45,6 +48,8 @@ class Standardize(RowTransform):
 
     Source: https://arxiv.org/abs/2403.01427
     """
+
+    by_row = True
 
     def __call__(
         self, student: Tensor, teacher: Tensor, rows: LogitRows
