@@ -31,6 +31,24 @@ class Taps:
         self.weight = at - self.low
 
 
+class Strip:
+    """Pixels of some consecutive lines, counted through all images.
+
+    Args:
+        start (int): The first line.
+        stop (int): The line after the last.
+        index (Tensor): Which pixels of all, shape (n,).
+        width (int): Pixels on a line.
+    """
+
+    def __init__(self, start: int, stop: int, index: Tensor, width: int) -> None:
+        self.start = start
+        self.stop = stop
+        self.index = index - start * width
+        self.line = self.index.div(width, rounding_mode='floor')
+        self.column = self.index - self.line * width
+
+
 class ResizedMap:
     """A map of logits, of which parts can be read at another size.
 
@@ -76,22 +94,19 @@ class ResizedMap:
         bottom = self._between(flat, high * width, column)
         return torch.lerp(top, bottom, weight.squeeze(2))
 
-    def read(self, start: int, stop: int, index: Tensor) -> Tensor:
-        """Pixels of some consecutive lines.
+    def read(self, strip: Strip) -> Tensor:
+        """The pixels of a strip.
 
         Args:
-            start (int): The first line.
-            stop (int): The line after the last.
-            index (Tensor): Which pixels, shape (n,), counted from the first line on.
+            strip (Strip): n pixels.
 
         Returns:
             Tensor: Shape (n, C).
         """
-        low, high, weight = (each[start:stop] for each in self._down)
+        low, high, weight = (each[strip.start : strip.stop] for each in self._down)
         lines = torch.lerp(self.lines[low], self.lines[high], weight)
-        line = index.div(self._width, rounding_mode='floor')
-        column = index - line * self._width
-        return self._between(lines.flatten(0, 1), line * lines.shape[1], column)
+        first = strip.line * lines.shape[1]
+        return self._between(lines.flatten(0, 1), first, strip.column)
 
     def _between(self, flat: Tensor, line: Tensor, column: Tensor) -> Tensor:
         low, high, weight = self._across
@@ -99,22 +114,19 @@ class ResizedMap:
         after = flat.index_select(0, line + high[column])
         return torch.lerp(before, after, weight[column])
 
-    def pull_back(
-        self, start: int, stop: int, index: Tensor, grad: Tensor, into: Tensor
-    ) -> None:
+    def pull_back(self, strip: Strip, grad: Tensor, into: Tensor) -> None:
         """The adjoint of :meth:`read`: add the gradient of pixels to that of the map.
 
         Args:
-            start (int): The first line.
-            stop (int): The line after the last.
-            index (Tensor): Which pixels, shape (n,), counted from the first line on.
+            strip (Strip): n pixels.
             grad (Tensor): Their gradient, shape (n, C).
             into (Tensor): Gradient of ``lines``, of the same shape; is added to.
         """
+        start, stop = strip.start, strip.stop
         count, width, classes = stop - start, *self.lines.shape[1:]
-        if len(index) < count * self._width:
+        if len(grad) < count * self._width:
             whole = grad.new_zeros(count * self._width, classes)
-            grad = whole.index_copy_(0, index, grad)
+            grad = whole.index_copy_(0, strip.index, grad)
         grad = grad.view(count, self._width, classes)
         # Few lines of the map lie under a strip: what is added up gets smaller first.
         first = int(self._ends[0][start])

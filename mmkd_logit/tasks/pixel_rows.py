@@ -14,7 +14,7 @@ from mmkd_logit.functional._checks import compute_dtype
 from mmkd_logit.functional._closed_form import chunk_size
 from mmkd_logit.structures import LogitRows, LogitStrips
 from mmkd_logit.structures.logit_rows import PullBack, pick_head
-from mmkd_logit.tasks.bilinear import ResizedMap
+from mmkd_logit.tasks.bilinear import ResizedMap, Strip
 
 
 class _TakeRows(torch.autograd.Function):
@@ -189,14 +189,14 @@ class PixelStrips(LogitStrips):
             if low == high:
                 continue
             index = self._pixels.index[low:high]
-            part = start, min(start + step, lines), index - start * width
+            strip = Strip(start, min(start + step, lines), index, width)
             rows = self._rows(
                 index,
-                student.read(*part),
-                teacher.read(*part),
-                None if aux is None else aux.read(*part),
+                student.read(strip),
+                teacher.read(strip),
+                None if aux is None else aux.read(strip),
             )
-            yield rows, partial(_pull_back, {'main': student, 'aux': aux}, part)
+            yield rows, partial(_pull_back, {'main': student, 'aux': aux}, strip)
 
     def new_grad(self, head: str) -> Tensor:
         maps = self.source(head)
@@ -223,11 +223,13 @@ class PixelStrips(LogitStrips):
 
 
 def _pull_back(
-    maps: Mapping[str, Any],
-    part: tuple[int, int, Tensor],
+    maps: Mapping[str, ResizedMap | None],
+    strip: Strip,
     head: str,
     grad: Tensor,
     into: Tensor,
 ) -> None:
-    """Add the gradient of the rows of a part of the maps to that of a map."""
-    maps[head].pull_back(*part, grad, into.permute(0, 2, 3, 1).flatten(0, 1))
+    """Add the gradient for the rows of a strip to that for the map of a head."""
+    resized = maps[head]
+    assert resized is not None
+    resized.pull_back(strip, grad, into.permute(0, 2, 3, 1).flatten(0, 1))

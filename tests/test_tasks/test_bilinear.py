@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from mmkd_logit.tasks.bilinear import ResizedMap
+from mmkd_logit.tasks.bilinear import ResizedMap, Strip
 
 SIZES = [
     ((8, 8), (64, 64)),
@@ -36,10 +36,10 @@ def test_in_parts_as_interpolate_of_the_whole(
     for start in range(0, 3 * new[0], lines):
         stop = min(start + lines, 3 * new[0])
         here = (index >= start * new[1]) & (index < stop * new[1])
-        at = index[here] - start * new[1]
-        read = resized.read(start, stop, at)
+        strip = Strip(start, stop, index[here], new[1])
+        read = resized.read(strip)
         torch.testing.assert_close(read, pixels[index[here]], rtol=0, atol=1e-12)
-        resized.pull_back(start, stop, at, upstream[here], got)
+        resized.pull_back(strip, upstream[here], got)
     got = got.view(3, *old, 4).permute(0, 3, 1, 2)
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-12)
 
@@ -61,6 +61,6 @@ def test_some_pixels(align_corners: bool) -> None:
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 def test_half_precision_is_resized_in_single(dtype: torch.dtype) -> None:
     maps = torch.randn(1, 3, 4, 5).to(dtype)
-    index = torch.arange(2 * 40)
-    got = ResizedMap(maps, (8, 40), False).read(3, 5, index)
-    assert torch.equal(got, ResizedMap(maps.float(), (8, 40), False).read(3, 5, index))
+    strip = Strip(3, 5, torch.arange(3 * 40, 5 * 40), 40)
+    got = ResizedMap(maps, (8, 40), False).read(strip)
+    assert torch.equal(got, ResizedMap(maps.float(), (8, 40), False).read(strip))
