@@ -18,6 +18,7 @@ from test_segmentors import batch, distiller, head, segmentor
 from torch import Tensor
 
 from mmkd_logit.models import LogitDistiller
+from mmkd_logit.structures import LogitRows
 from mmkd_logit.tasks import SegmentationTask, pixel_rows
 
 LOSSES = dict(
@@ -51,6 +52,14 @@ def make(align_corners: bool = False) -> LogitDistiller:
     )
 
 
+make_rows = SegmentationTask.make_rows
+
+
+def make_rows_at_once(*args: Any) -> LogitRows:
+    """As the plain way does."""
+    return make_rows(*args).whole
+
+
 def both_ways(
     step: Callable[[LogitDistiller], Any], model: LogitDistiller
 ) -> tuple[Any, Any]:
@@ -59,11 +68,8 @@ def both_ways(
     for whole in (False, True):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(pixel_rows, 'chunk_size', lambda logits: 700)
-            rows = SegmentationTask.make_rows
             if whole:
-                patch.setattr(
-                    SegmentationTask, 'make_rows', lambda *args: rows(*args).whole
-                )
+                patch.setattr(SegmentationTask, 'make_rows', make_rows_at_once)
             torch.manual_seed(1)
             found.append(step(copy.deepcopy(model)))
     return found[0], found[1]
