@@ -39,6 +39,14 @@ PARAMETERS = {
     'pspnet-r18_cityscapes': 12_790_086,
     'deeplabv3-r18_cityscapes': 13_986_374,
     'segformer-b0_cityscapes': 3_720_051,
+    'pspnet-r18_ade20k': 12_815_500,
+    'deeplabv3plus-r18_ade20k': 12_494_376,
+    'segformer-b0_ade20k': 3_753_718,
+    'pspnet-r18_voc12aug': 12_790_474,
+    'deeplabv3plus-r18_voc12aug': 12_469_350,
+    'pspnet-r18_context59': 12_797_846,
+    'pspnet-r18_coco-stuff164k': 12_819_574,
+    'stdc1_cityscapes': 8_573_022,
     'cifar100/res20': 278_324,
     'cifar100/res32': 472_756,
     'cifar100/res56': 861_620,
@@ -81,8 +89,13 @@ def find_configs(root: Path) -> list[str]:
 
 CONFIGS = find_configs(ROOT)
 DISTILLERS = [path for path in CONFIGS if not path.startswith('configs/baseline/')]
-# On Cityscapes all methods have the same large teachers; one step of one will do.
-STEPPED = [path for path in DISTILLERS if not re.match(r'.*/kd/.*_cityscapes', path)]
+# All methods have the same large segmentors; a step of DHKD, with its head, will do.
+LARGE = '(cityscapes|ade20k|voc12aug|context59|coco-stuff164k)'
+STEPPED = [
+    path
+    for path in DISTILLERS
+    if path.startswith('configs/dhkd/') or not re.search(rf'_{LARGE}\.py', path)
+]
 METAFILES = sorted((ROOT / 'configs').glob('*/metafile.yml'))
 
 
@@ -237,7 +250,8 @@ def test_a_step_of_each_distiller(path: str) -> None:
     cfg.model.teacher.checkpoint = None
     # Nothing is downloaded.
     cfg.model.student.pretrained = None
-    cfg.model.student.backbone.init_cfg = None
+    backbone = cfg.model.student.backbone
+    backbone.get('backbone_cfg', backbone).init_cfg = None
     model = build(cfg)
     model.init_weights()
     losses = model(**preprocessed(cfg), mode='loss')

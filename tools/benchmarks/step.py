@@ -113,10 +113,10 @@ def compare(
 
 
 def compare_resolutions(
-    name: str, batch_size: int, size: tuple[int, int], rounds: int, device: str
+    batch_size: int, size: tuple[int, int], rounds: int, device: str
 ) -> list[float]:
     """Times of a step at the resolution of the labels over one at the student's."""
-    cfg = read(name, size)
+    cfg = read(f'kd/{PIXELS}', size)
     batch = make_batch(cfg, batch_size, size)
     work = []
     for resolution in ('label', 'student'):
@@ -149,12 +149,8 @@ def main() -> None:
             )
     labels = Table('config', 'time, labels / student', 'quartiles', 'target')
     batches, size, rounds = pairs[PIXELS]
-    for method in METHODS:
-        name = f'{method}/{PIXELS}'
-        ratios = compare_resolutions(
-            name, batches[args.device], size, rounds, args.device
-        )
-        labels.add_row(name, *ratio_cells(ratios, most=LABELS_TARGET))
+    ratios = compare_resolutions(batches[args.device], size, rounds, args.device)
+    labels.add_row(f'kd/{PIXELS}', *ratio_cells(ratios, most=LABELS_TARGET))
     Console(width=120).print(table, labels)
 
 
