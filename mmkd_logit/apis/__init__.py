@@ -13,8 +13,10 @@ from mmkd_logit.apis.models import (
     add_samples_argument,
     build_model,
     load_model,
+    load_segmentors,
     load_weights,
     predict_models,
+    segment,
 )
 from mmkd_logit.apis.runner import build_runner
 
@@ -29,7 +31,9 @@ __all__ = [
     'class_names_in',
     'config_name',
     'load_model',
+    'load_segmentors',
     'load_weights',
     'predict_models',
     'read_config',
+    'segment',
 ]

@@ -328,6 +328,11 @@ class LogitDistiller(BaseModel):
         """The student's head, where mmpretrain's ``SwitchRecipeHook`` looks for it."""
         return self.student.head
 
+    @property
+    def out_channels(self) -> int:
+        """The student's classes, where mmseg's test-time augmentation looks."""
+        return self.student.out_channels
+
     def get_layer_depth(self, param_name: str) -> tuple[int, int]:
         """Depth of a parameter, for layer-wise learning rates; as of the student.
 

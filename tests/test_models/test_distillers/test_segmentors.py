@@ -286,6 +286,55 @@ def test_predicts_as_the_student() -> None:
     assert predictions[0].pred_sem_seg.data.shape == (1, 32, 48)
 
 
+def slide() -> dict:
+    """A segmentor that is tested in windows."""
+    student = segmentor(head(dropout_ratio=0))
+    student['test_cfg'] = ConfigDict(mode='slide', crop_size=(16, 24), stride=(8, 12))
+    return student
+
+
+def scaled_and_flipped(data: dict) -> dict:
+    """A batch for test-time augmentation: as it is, larger, and flipped."""
+    larger = [
+        interpolate(image[None], (48, 72), mode='bilinear')[0]
+        for image in data['inputs']
+    ]
+    flipped = [image.flip(2) for image in data['inputs']]
+    samples = [copy.deepcopy(data['data_samples']) for _ in range(3)]
+    for sample in samples[1]:
+        sample.set_metainfo(dict(img_shape=(48, 72)))
+    for sample in samples[2]:
+        sample.set_metainfo(dict(flip=True, flip_direction='horizontal'))
+    return dict(inputs=[data['inputs'], larger, flipped], data_samples=samples)
+
+
+@pytest.mark.parametrize('augmented', [False, True])
+def test_windows_and_augmented_testing_are_those_of_mmseg(augmented: bool) -> None:
+    """Of the distiller, and of the plain student with its weights."""
+    model = distiller(init=False, student=slide(), **DHKD)
+    nn.init.normal_(model.student.decode_head.conv_seg.weight)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0  # statistics of the next batch
+    data, maps = batch(), []
+    model.train()(torch.stack(data['inputs']))
+    plain = MODELS.build(slide())
+    plain.load_state_dict(model.student.state_dict())
+    for sample in data['data_samples']:
+        sample.set_metainfo(dict(img_path='a.png'))
+    if augmented:
+        data = scaled_and_flipped(data)
+    for each in (model, plain):
+        tested = MODELS.build(dict(type='SegTTAModel', module=each))
+        with torch.no_grad():
+            predictions = (
+                (tested if augmented else each).eval().test_step(copy.deepcopy(data))
+            )
+        maps.append(torch.stack([p.pred_sem_seg.data.squeeze() for p in predictions]))
+    assert torch.equal(*maps)
+    assert maps[0].shape == (2, 32, 48) and len(maps[0].unique()) > 1
+
+
 def test_conv_logit_head() -> None:
     linear = ConvLogitHead(in_channels=8, num_classes=3)
     linear.init_weights()
