@@ -73,9 +73,11 @@ class ResizedMap:
         weight = down.weight.to(maps.dtype).repeat(images)[:, None, None]
         across = Taps(width, size[1], align_corners)
         device = maps.device
-        self._down = [each.to(device) for each in (*self._ends, weight)]
+        self._down = [_send(each, device) for each in (*self._ends, weight)]
         weight = across.weight.to(maps.dtype)[:, None]
-        self._across = [each.to(device) for each in (across.low, across.high, weight)]
+        self._across = [
+            _send(each, device) for each in (across.low, across.high, weight)
+        ]
 
     def take(self, index: Tensor) -> Tensor:
         """Some pixels.
@@ -142,3 +144,8 @@ class ResizedMap:
         flat = into[first:last].flatten(0, 1)
         flat.index_add_(0, (place + high).flatten(), after.flatten(0, 1))
         flat.index_add_(0, (place + low).flatten(), (lines - after).flatten(0, 1))
+
+
+def _send(tensor: Tensor, device: torch.device) -> Tensor:
+    # A blocking copy would wait for the forward passes on the GPU.
+    return tensor.to(device, non_blocking=True)
