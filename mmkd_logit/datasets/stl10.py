@@ -75,7 +75,7 @@ class STL10(BaseDataset):
             )
         if not torchvision.datasets.utils.check_integrity(path, md5):
             raise ValueError(
-                f'{path} is not the file of STL-10: its MD5 sum is not {md5}. It may be '
-                f'truncated; unpack {self.url} again.'
+                f'{path} is not the file of STL-10: its MD5 sum is not {md5}. It may '
+                f'be truncated; unpack {self.url} again.'
             )
         return np.fromfile(path, dtype=np.uint8)

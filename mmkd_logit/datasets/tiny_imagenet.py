@@ -71,7 +71,7 @@ class TinyImageNet(BaseDataset):
         path = Path(self.data_root).expanduser() / name
         if not path.exists():
             raise FileNotFoundError(
-                f'{path} does not exist (looked in {Path.cwd()}). Unpack {self.url}, and '
-                'set data_root to its folder tiny-imagenet-200, as it was unpacked.'
+                f'{path} does not exist (looked in {Path.cwd()}). Unpack {self.url}, '
+                'and set data_root to its folder tiny-imagenet-200, as it was unpacked.'
             )
         return path

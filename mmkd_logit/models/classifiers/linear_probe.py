@@ -111,9 +111,7 @@ class LinearProbe(ImageClassifier):
         """
         with side_rng():
             student = MODELS.build(self._student)
-        weights = weights_of(
-            read_checkpoint(self.checkpoint, _REMEDY), self.checkpoint
-        )
+        weights = weights_of(read_checkpoint(self.checkpoint, _REMEDY), self.checkpoint)
         what = f'student {self.config}: {self.checkpoint}'
         weights = match_names(weights, student.state_dict(), what)
         if any(name.startswith('student.') for name in weights):
