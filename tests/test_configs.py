@@ -79,8 +79,15 @@ def find_configs(root: Path) -> list[str]:
     )
 
 
+def name_of(path: str) -> str:
+    """Folders and name of a config, such as dhkd/cifar100/res56_res20."""
+    return str(Path(path).relative_to('configs').with_suffix(''))
+
+
 CONFIGS = find_configs(ROOT)
-DISTILLERS = [path for path in CONFIGS if not path.startswith('configs/baseline/')]
+BASELINES = [path for path in CONFIGS if path.startswith('configs/baseline/')]
+PROBES = [path for path in CONFIGS if path.startswith('configs/transfer/')]
+DISTILLERS = [path for path in CONFIGS if path not in (*BASELINES, *PROBES)]
 # On Cityscapes all methods have the same large teachers; one step of one will do.
 STEPPED = [path for path in DISTILLERS if not re.match(r'.*/kd/.*_cityscapes', path)]
 METAFILES = sorted((ROOT / 'configs').glob('*/metafile.yml'))
@@ -92,11 +99,6 @@ def build(cfg: Config) -> torch.nn.Module:
     if cfg.get('data_preprocessor') is not None:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     return MODELS.build(cfg.model)
-
-
-def name_of(path: str) -> str:
-    """Folders and name of a config, such as dhkd/cifar100/res56_res20."""
-    return str(Path(path).relative_to('configs').with_suffix(''))
 
 
 def parts_of(path: str) -> tuple[str, str, str, str, str]:
@@ -156,16 +158,62 @@ def check_leaf(root: Path, path: str) -> None:
     }
 
 
-@pytest.mark.parametrize('path', CONFIGS)
+def size(model: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def check_student(path: str, model: torch.nn.Module) -> None:
+    """The student of a distiller is the network of its name."""
+    _, _, student, dataset, _ = parts_of(path)
+    assert size(model.student) == PARAMETERS[on(dataset, student)]
+
+
+@pytest.mark.parametrize('path', BASELINES)
 def test_builds(path: str) -> None:
+    model = build(Config.fromfile(ROOT / path))
+    assert size(model) == PARAMETERS[name_of(path).removeprefix('baseline/')]
+
+
+@pytest.mark.parametrize('path', PROBES)
+def test_probe(path: str) -> None:
+    """The student of its name, frozen, with a layer for the classes of the folder."""
     cfg = Config.fromfile(ROOT / path)
+    _, dataset, student = name_of(path).split('/')
+    baseline = ROOT / 'configs' / 'baseline' / 'cifar100' / f'{student}.py'
+    assert Path(cfg.model.config).resolve() == baseline
+    checkpoint = f'work_dirs/baseline/cifar100/{student}/epoch_240.pth'
+    assert cfg.model.checkpoint == checkpoint
+    classes = {'stl10': 10, 'tiny-imagenet': 200}[dataset]
     model = build(cfg)
-    if path in DISTILLERS:
-        _, _, student, dataset, _ = parts_of(path)
-        model, name = model.student, on(dataset, student)
-    else:
-        name = name_of(path).removeprefix('baseline/')
-    assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
+    layer = model.head.fc
+    own = layer.weight.shape[1] + 1
+    assert layer.weight.shape[0] == model.head.num_classes == classes
+    assert size(model) == PARAMETERS[f'cifar100/{student}'] + own * (classes - 100)
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert trained == {'head.fc.weight', 'head.fc.bias'}
+
+
+def test_probes_have_all_students_and_the_released_schedule() -> None:
+    """Of HSAKD's code; wherever the images come from."""
+    pairs = (ROOT / 'configs' / '_base_' / 'pairs' / 'cifar100').glob('*.py')
+    students = {pair.stem.split('_')[1] for pair in pairs}
+    expected = {
+        f'{data}/{each}' for data in ('stl10', 'tiny-imagenet') for each in students
+    }
+    assert {name_of(path).removeprefix('transfer/') for path in PROBES} == expected
+    for path in PROBES:
+        cfg = Config.fromfile(ROOT / path)
+        assert cfg.optim_wrapper.optimizer == dict(
+            type='SGD', lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.0
+        )
+        assert cfg.train_cfg.max_epochs == 100
+        assert cfg.param_scheduler.milestones == [30, 60, 90]
+        assert cfg.train_dataloader.batch_size == 64
+
+
+@pytest.mark.parametrize('path', sorted({*DISTILLERS} - {*STEPPED}))
+def test_builds_without_a_step(path: str) -> None:
+    check_student(path, build(Config.fromfile(ROOT / path)))
 
 
 @pytest.mark.parametrize('path', DISTILLERS)
@@ -239,6 +287,7 @@ def test_a_step_of_each_distiller(path: str) -> None:
     cfg.model.student.pretrained = None
     cfg.model.student.backbone.init_cfg = None
     model = build(cfg)
+    check_student(path, model)
     model.init_weights()
     losses = model(**preprocessed(cfg), mode='loss')
     total, _ = model.parse_losses(losses)
