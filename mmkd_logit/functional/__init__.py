@@ -12,11 +12,23 @@ from mmkd_logit.functional.contrast import (
     instance_contrast_loss,
     sample_contrast_loss,
 )
+from mmkd_logit.functional.dkd import dkd_loss
+from mmkd_logit.functional.gkl import gkl_loss
 from mmkd_logit.functional.gradient_shares import gradient_shares
 from mmkd_logit.functional.kd import kd_loss
 from mmkd_logit.functional.kendall_tau import kendall_tau, kendall_tau_loss
 from mmkd_logit.functional.neural_collapse import NeuralCollapse, neural_collapse
-from mmkd_logit.functional.standardize import standardize
+from mmkd_logit.functional.nkd import nkd_loss
+from mmkd_logit.functional.normkd import normkd_loss
+from mmkd_logit.functional.rld import rld_loss
+from mmkd_logit.functional.standardize import (
+    scale_by_std,
+    standardize,
+    standardize_classes,
+)
+from mmkd_logit.functional.swap_errors import swap_errors
+from mmkd_logit.functional.ttm import ttm_loss, wttm_loss
+from mmkd_logit.functional.wsld import wsld_loss
 
 __all__ = [
     'CalibrationBins',
@@ -27,6 +39,8 @@ __all__ = [
     'calibration_bins',
     'category_contrast_loss',
     'class_correlation',
+    'dkd_loss',
+    'gkl_loss',
     'gradient_cosine',
     'gradient_shares',
     'instance_contrast_loss',
@@ -35,6 +49,15 @@ __all__ = [
     'kendall_tau_loss',
     'mean_off_diagonal',
     'neural_collapse',
+    'nkd_loss',
+    'normkd_loss',
+    'rld_loss',
     'sample_contrast_loss',
+    'scale_by_std',
     'standardize',
+    'standardize_classes',
+    'swap_errors',
+    'ttm_loss',
+    'wsld_loss',
+    'wttm_loss',
 ]

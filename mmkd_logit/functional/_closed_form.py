@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from mmkd_logit.functional._checks import check_pair, compute_dtype
 _CPU_CHUNK = 2**18
 _GPU_CHUNK = 2**22
 
-ChunkFn = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+ChunkFn = Callable[..., tuple[Tensor, Tensor]]
 SumFn = Callable[[bool], tuple[Tensor, Tensor | None]]
 
 
@@ -89,6 +89,7 @@ def closed_form_loss(
     chunk_fn: ChunkFn,
     tau: float = 1.0,
     scale: float = 1.0,
+    columns: Sequence[Tensor] = (),
 ) -> Tensor:
     """Mean over rows of a loss that gives its own gradient.
 
@@ -101,10 +102,13 @@ def closed_form_loss(
         teacher (Tensor): Teacher logits of shape (N, C). Gets no gradient.
         chunk_fn (Callable): Takes some rows of both, divided by ``tau`` and so bounded
             that the difference of two is finite, as copies in float32 or wider that it
-            may overwrite. Returns the sum of their losses, and the gradient of that
-            sum with respect to the student's logits before the division.
+            may overwrite, and the same rows of each of ``columns``. Returns the sum of
+            their losses, and the gradient of that sum with respect to the student's
+            logits before the division.
         tau (float): Temperature. Defaults to 1.0.
         scale (float): Factor of value and gradient. Defaults to 1.0.
+        columns (Sequence[Tensor]): What else is known of each row, shape (N, 1).
+            Defaults to ().
 
     Returns:
         Tensor: A scalar in float32, or in float64 if an input is. It is 0 and keeps
@@ -125,13 +129,23 @@ def closed_form_loss(
             s = student[part].to(dtype, copy=True)
             t = teacher[part].to(dtype, copy=True)
             one = _temper(s, tau) * _temper(t, tau)
-            value, slope = chunk_fn(s, t)
+            value, slope = chunk_fn(s, t, *(column[part] for column in columns))
             total += value * one
             if grad is not None:
                 torch.mul(slope, one, out=grad[part])
         return total, grad
 
     return loss_of_sum(student, dtype, sum_fn, scale / max(1, len(student)))
+
+
+def scaled(logits: Tensor, factor: float) -> Tensor:
+    """Multiply what is bounded as in :func:`closed_form_loss`; so is the result."""
+    product = logits * factor
+    return product if factor <= 1 else product.clamp_(-_bound(logits), _bound(logits))
+
+
+def _bound(logits: Tensor) -> float:
+    return torch.finfo(logits.dtype).max / 4
 
 
 def _temper(logits: Tensor, tau: float) -> Tensor:
@@ -147,7 +161,7 @@ def _temper(logits: Tensor, tau: float) -> Tensor:
         logits.div_(tau)
     # The bound leaves room for a difference of two; only absurd logits reach it. To
     # look would wait for a GPU.
-    bound = torch.finfo(logits.dtype).max / 4
+    bound = _bound(logits)
     if logits.device.type != 'cpu' or max(-low, high) >= bound * min(tau, 1.0):
         logits.clamp_(-bound, bound)
     return low.mul_(0).add_(high.mul_(0)).add_(1)

@@ -15,10 +15,18 @@ from mmkd_logit.models.heads import ConvLogitHead, LinearLogitHead, MLPLogitHead
 from mmkd_logit.models.losses import (
     BinaryKLLoss,
     BinaryKLNormLoss,
+    DKDLoss,
+    GKLLoss,
     KDLoss,
     KendallTauLoss,
     LogitLoss,
     MCLDLoss,
+    NKDLoss,
+    NormKDLoss,
+    RLDLoss,
+    TTMLoss,
+    WSLDLoss,
+    WTTMLoss,
 )
 from mmkd_logit.models.teachers import Teacher
 
@@ -32,6 +40,8 @@ __all__ = [
     'CIFARVGG',
     'CIFARWideResNet',
     'ConvLogitHead',
+    'DKDLoss',
+    'GKLLoss',
     'KDLoss',
     'KendallTauLoss',
     'LinearLogitHead',
@@ -40,5 +50,11 @@ __all__ = [
     'MCLDLoss',
     'MLPLogitHead',
     'MobileNetV1',
+    'NKDLoss',
+    'NormKDLoss',
+    'RLDLoss',
+    'TTMLoss',
     'Teacher',
+    'WSLDLoss',
+    'WTTMLoss',
 ]

@@ -52,5 +52,25 @@ class LogitRows:
                     f'{len(self.student)} rows.'
                 )
 
+    def one_label_a_row(self, who: str) -> Tensor:
+        """The labels, for one who cannot do without.
+
+        Args:
+            who (str): Who asks, for the message.
+
+        Returns:
+            Tensor: Class indices, shape (N,).
+
+        Raises:
+            ValueError: If there are none.
+        """
+        if self.labels is None:
+            raise ValueError(
+                f'{who} needs one label a row, but the data has none, as with mixup, '
+                'CutMix or several labels an image. Take a loss without labels, or '
+                'change the data.'
+            )
+        return self.labels
+
     def __len__(self) -> int:
         return len(self.student)
