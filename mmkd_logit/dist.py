@@ -70,3 +70,21 @@ def gather_rows(*tensors: Tensor | None) -> tuple[list[Tensor | None], int]:
         parts = zip(all_gather(padded), sizes)
         gathered.append(torch.cat([part[:size] for part, size in parts]))
     return gathered, sum(sizes[: get_rank()])
+
+
+def sum_over_ranks(tensor: Tensor) -> Tensor:
+    """Sum of a tensor over all processes, the same in each of them.
+
+    Every process must call it, with a tensor of the same shape and type.
+
+    Args:
+        tensor (Tensor): Of any shape, on one device.
+
+    Returns:
+        Tensor: The sum, a new tensor if there are several processes.
+    """
+    if get_world_size() == 1:
+        return tensor
+    tensor = tensor.clone()
+    all_reduce(tensor)
+    return tensor

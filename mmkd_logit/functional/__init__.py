@@ -12,9 +12,15 @@ from mmkd_logit.functional.contrast import (
     instance_contrast_loss,
     sample_contrast_loss,
 )
+from mmkd_logit.functional.dist_loss import dist_loss
 from mmkd_logit.functional.gradient_shares import gradient_shares
 from mmkd_logit.functional.kd import kd_loss
 from mmkd_logit.functional.kendall_tau import kendall_tau, kendall_tau_loss
+from mmkd_logit.functional.mlkd import (
+    batch_correlation_loss,
+    class_correlation_loss,
+    multi_temperature_kd_loss,
+)
 from mmkd_logit.functional.neural_collapse import NeuralCollapse, neural_collapse
 from mmkd_logit.functional.standardize import standardize
 
@@ -22,11 +28,14 @@ __all__ = [
     'CalibrationBins',
     'NeuralCollapse',
     'align_gradients',
+    'batch_correlation_loss',
     'binary_kl_loss',
     'binary_kl_norm_loss',
     'calibration_bins',
     'category_contrast_loss',
     'class_correlation',
+    'class_correlation_loss',
+    'dist_loss',
     'gradient_cosine',
     'gradient_shares',
     'instance_contrast_loss',
@@ -34,6 +43,7 @@ __all__ = [
     'kendall_tau',
     'kendall_tau_loss',
     'mean_off_diagonal',
+    'multi_temperature_kd_loss',
     'neural_collapse',
     'sample_contrast_loss',
     'standardize',

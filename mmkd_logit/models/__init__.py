@@ -15,10 +15,12 @@ from mmkd_logit.models.heads import ConvLogitHead, LinearLogitHead, MLPLogitHead
 from mmkd_logit.models.losses import (
     BinaryKLLoss,
     BinaryKLNormLoss,
+    DISTLoss,
     KDLoss,
     KendallTauLoss,
     LogitLoss,
     MCLDLoss,
+    MLKDLoss,
 )
 from mmkd_logit.models.teachers import Teacher
 
@@ -32,12 +34,14 @@ __all__ = [
     'CIFARVGG',
     'CIFARWideResNet',
     'ConvLogitHead',
+    'DISTLoss',
     'KDLoss',
     'KendallTauLoss',
     'LinearLogitHead',
     'LogitDistiller',
     'LogitLoss',
     'MCLDLoss',
+    'MLKDLoss',
     'MLPLogitHead',
     'MobileNetV1',
     'Teacher',
