@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from mmengine.dist import get_world_size
 from torch import Tensor
@@ -44,7 +44,7 @@ class DISTLoss(LogitLoss):
         tensor(0.2158)
     """
 
-    gathers: ClassVar[bool] = True
+    gathers = True
 
     def __init__(
         self, beta: float = 1.0, gamma: float = 1.0, tau: float = 1.0, **common: Any

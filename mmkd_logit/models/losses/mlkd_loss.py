@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from mmengine.dist import get_world_size
 from torch import Tensor
@@ -55,7 +55,7 @@ class MLKDLoss(LogitLoss):
         tensor(0.1343)
     """
 
-    gathers: ClassVar[bool] = True
+    gathers = True
 
     def __init__(
         self,
