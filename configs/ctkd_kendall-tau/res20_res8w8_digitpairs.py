@@ -3,3 +3,4 @@ _base_ = [
     '../_base_/methods/ctkd_kendall-tau.py',
 ]
 model = _base_.method
+custom_hooks = [dict(type='mmkd_logit.CurriculumHook', length=2)]
