@@ -15,6 +15,7 @@ from mmkd_logit.models.heads import ConvLogitHead, LinearLogitHead, MLPLogitHead
 from mmkd_logit.models.losses import (
     BinaryKLLoss,
     BinaryKLNormLoss,
+    CTKDLoss,
     DISTLoss,
     KDLoss,
     KendallTauLoss,
@@ -33,6 +34,7 @@ __all__ = [
     'CIFARShuffleNetV2',
     'CIFARVGG',
     'CIFARWideResNet',
+    'CTKDLoss',
     'ConvLogitHead',
     'DISTLoss',
     'KDLoss',
