@@ -2,6 +2,7 @@
 
 from mmkd_logit import registry  # noqa: F401  first: its error names the extras
 from mmkd_logit.engine.hooks import (
+    CurriculumHook,
     EpochSeedHook,
     ExportStudentHook,
     GradientConflictHook,
@@ -15,6 +16,7 @@ from mmkd_logit.engine.optim_wrappers import (
 )
 
 __all__ = [
+    'CurriculumHook',
     'EpochSeedHook',
     'ExportStudentHook',
     'GradAlignAmpOptimWrapper',

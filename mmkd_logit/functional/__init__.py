@@ -12,6 +12,7 @@ from mmkd_logit.functional.contrast import (
     instance_contrast_loss,
     sample_contrast_loss,
 )
+from mmkd_logit.functional.ctkd import ctkd_loss
 from mmkd_logit.functional.dist_loss import dist_loss
 from mmkd_logit.functional.dkd import dkd_loss
 from mmkd_logit.functional.gkl import gkl_loss
@@ -47,6 +48,7 @@ __all__ = [
     'category_contrast_loss',
     'class_correlation',
     'class_correlation_loss',
+    'ctkd_loss',
     'dist_loss',
     'dkd_loss',
     'gkl_loss',

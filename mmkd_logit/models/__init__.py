@@ -15,6 +15,7 @@ from mmkd_logit.models.heads import ConvLogitHead, LinearLogitHead, MLPLogitHead
 from mmkd_logit.models.losses import (
     BinaryKLLoss,
     BinaryKLNormLoss,
+    CTKDLoss,
     DISTLoss,
     DKDLoss,
     GKLLoss,
@@ -41,6 +42,7 @@ __all__ = [
     'CIFARShuffleNetV2',
     'CIFARVGG',
     'CIFARWideResNet',
+    'CTKDLoss',
     'ConvLogitHead',
     'DISTLoss',
     'DKDLoss',

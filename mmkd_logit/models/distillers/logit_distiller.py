@@ -265,8 +265,8 @@ class LogitDistiller(BaseModel):
         losses = self._weighted_task(task)
         self._begin(len(data_samples), losses)
         if teacher is None:
-            resting = touch(self)
-            return losses | {f'loss_{name}': resting for name in self.losses}
+            resting = {f'loss_{name}': touch(self) for name in self.losses}
+            return losses | resting | self._statistics_of_losses()
 
         aux = self.aux_head(tap.feature) if self.aux_head is not None else None
         rows = self.task.make_rows(
@@ -277,7 +277,8 @@ class LogitDistiller(BaseModel):
             first = next(iter(distill))
             distill[first] = distill[first] + touch(self.student)
         self._monitor.see_rows(rows)
-        return losses | distill | self._statistics(rows)
+        statistics = self._statistics(rows) | self._statistics_of_losses()
+        return losses | distill | statistics
 
     def _begin(self, images: int, task: Mapping[str, Any]) -> None:
         """Prepare in the first step, when the Runner has set everything up."""
@@ -287,6 +288,7 @@ class LogitDistiller(BaseModel):
         for _, loss in self.named_losses():
             loss.begin(images_per_epoch(images * get_world_size()))
         logged = [*task, *(f'loss_{name}' for name in self.losses)]
+        logged += self._statistics_of_losses()
         if self.kendall_tau_rows > 0:
             logged.append('kendall_tau')
         forget_stale_losses(logged)
@@ -323,6 +325,14 @@ class LogitDistiller(BaseModel):
         if self.kendall_tau_rows > 0:
             found['kendall_tau'] = _mean_tau(rows, self.kendall_tau_rows)
         return found
+
+    def _statistics_of_losses(self) -> dict[str, Tensor]:
+        # mmengine adds up whatever has 'loss' in its name.
+        return {
+            f'{name}_{key}'.replace('loss', 'distill'): value
+            for name, loss in self.named_losses()
+            for key, value in loss.statistics().items()
+        }
 
     @property
     def head(self) -> nn.Module:

@@ -113,6 +113,10 @@ class LogitLoss(nn.Module, ABC):
             Tensor: A scalar.
         """
 
+    def statistics(self) -> dict[str, Tensor]:
+        """What the log shows beside the loss, as ``<name of the loss>_<key>``."""
+        return {}
+
     def forward(self, rows: LogitRows) -> Tensor:
         """Weighted loss of some rows.
 
