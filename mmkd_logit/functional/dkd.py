@@ -10,7 +10,7 @@ from mmkd_logit.functional._checks import (
     label_column,
 )
 from mmkd_logit.functional._closed_form import closed_form_loss
-from mmkd_logit.functional._one_class_apart import take_apart
+from mmkd_logit.functional._softmax import take_apart_
 from mmkd_logit.functional.binary_kl import binary_kl
 
 
@@ -68,14 +68,13 @@ def dkd_loss(
     label = label_column(student, teacher, target)
 
     def chunk(s: Tensor, t: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        odds_q, log_q = take_apart(s, y)
-        odds_p, log_p = take_apart(t, y)
+        odds_q, log_q, q = take_apart_(s, y)
+        odds_p, log_p, p = take_apart_(t, y)
         sure, slope = binary_kl(odds_q, odds_p)
-        p = log_p.exp()
         value = sure.mul_(alpha).sum()
         value += log_p.sub_(log_q).mul_(p).sum(1).mul_(beta).sum()
         slope.mul_(alpha)
-        grad = log_q.exp_().mul_(beta - slope).sub_(p, alpha=beta)
+        grad = q.mul_(beta - slope).sub_(p, alpha=beta)
         return value, grad.scatter_(1, y, slope).div_(tau)
 
     return closed_form_loss(student, teacher, chunk, tau, tau**2, columns=(label,))

@@ -11,7 +11,7 @@ from mmkd_logit.functional._checks import (
     label_column,
 )
 from mmkd_logit.functional._closed_form import closed_form_loss, scaled, softplus
-from mmkd_logit.functional._one_class_apart import take_apart
+from mmkd_logit.functional._softmax import softmax_, take_apart_
 
 
 def nkd_loss(
@@ -63,19 +63,18 @@ def nkd_loss(
     label = label_column(student, teacher, target)
 
     def chunk(s: Tensor, t: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        odds_q, log_q = take_apart(s, y)
-        odds_p, log_p = take_apart(t, y)
+        odds_q, log_q, q = take_apart_(s, y)
+        odds_p, log_p, p = take_apart_(t, y)
         p_label = odds_p.sigmoid_()
         pull = torch.sigmoid(-odds_q).mul_(p_label)
         value = softplus(odds_q.neg_()).mul_(p_label).sum()
         if tau == 1:
-            grad = torch.exp(log_q).mul_(gamma + pull)
+            grad = q.mul_(gamma + pull)
         else:
-            grad = torch.exp(log_q).mul_(pull)
-            log_q = scaled(log_q, 1 / tau).log_softmax(1)
-            log_p = scaled(log_p, 1 / tau).log_softmax(1)
-            grad.add_(torch.exp(log_q), alpha=gamma * tau)
-        p = log_p.exp_()
+            grad = q.mul_(pull)
+            log_q, q, _ = softmax_(scaled(log_q, 1 / tau))
+            _, p, _ = softmax_(scaled(log_p, 1 / tau))
+            grad.add_(q, alpha=gamma * tau)
         value -= log_q.mul_(p).sum(1).mul_(gamma * tau**2).sum()
         grad.sub_(p, alpha=gamma * tau)
         return value, grad.scatter_(1, y, pull.neg_())

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from mmkd_logit.functional._checks import check_pair, check_positive
-from mmkd_logit.functional._closed_form import closed_form_loss
-from mmkd_logit.functional.standardize import scale_by_std
+from mmkd_logit.functional._closed_form import closed_form_loss, scaled
 
 
 def normkd_loss(student: Tensor, teacher: Tensor, tau: float = 2.0) -> Tensor:
@@ -48,14 +47,36 @@ def normkd_loss(student: Tensor, teacher: Tensor, tau: float = 2.0) -> Tensor:
     """
     check_positive('tau', tau)
     check_pair(student, teacher)
-    own, _ = scale_by_std(student)
-    other, std = scale_by_std(teacher.detach())
-    factor = std.square().clamp(max=torch.finfo(std.dtype).max / 4)
+    if student.shape[1] < 2:
+        raise ValueError(
+            'A standard deviation needs at least 2 classes, but the logits have the '
+            f'shape {tuple(student.shape)} (rows, classes).'
+        )
 
-    def chunk(s: Tensor, t: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        log_q, log_p = s.log_softmax(1), t.log_softmax(1)
-        p = log_p.exp()
-        value = log_p.sub_(log_q).mul_(p).mul_(weight).sum()
-        return value, log_q.exp_().sub_(p).mul_(weight).div_(tau)
+    def chunk(s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        std_s, std_t = _standardize_(s), _standardize_(t)
+        bound = torch.finfo(s.dtype).max / 4
+        weight = std_t.square_().clamp_(max=bound)
+        log_q, log_p = scaled(s, 1 / tau).log_softmax(1), t.div_(tau).log_softmax(1)
+        p = torch.exp(log_p, out=t)
+        value = log_p.sub_(log_q).mul_(p).sum(1, keepdim=True).mul_(weight).sum()
+        # The chain rule of a row divided by its own deviation.
+        slope = log_q.exp_().sub_(p)
+        along = (slope * s).sum(1, keepdim=True).div_(s.shape[1] - 1)
+        slope.addcmul_(s, along, value=-1)
+        rate = torch.where(std_s > 0, weight.div_(tau * std_s), 0.0)
+        return value, slope.mul_(rate.clamp_(max=bound))
 
-    return closed_form_loss(own, other, chunk, tau, tau**2, columns=(factor,))
+    return closed_form_loss(student, teacher, chunk, scale=tau**2)
+
+
+def _standardize_(logits: Tensor) -> Tensor:
+    """Z-scores in place; return the standard deviations, shape (N, 1)."""
+    # Over the largest first: squares overflow and underflow.
+    size = torch.linalg.vector_norm(logits, float('inf'), dim=1, keepdim=True)
+    logits.div_(size.clamp_(min=torch.finfo(size.dtype).tiny))
+    logits.sub_(logits.mean(1, keepdim=True))
+    std = torch.linalg.vector_norm(logits, dim=1, keepdim=True)
+    std.div_((logits.shape[1] - 1) ** 0.5)
+    logits.mul_(torch.where(std > 0, std.reciprocal(), 0.0))
+    return std.mul_(size)

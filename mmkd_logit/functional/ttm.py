@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from mmkd_logit.functional._checks import check_positive
@@ -45,7 +46,7 @@ def ttm_loss(student: Tensor, teacher: Tensor, gamma: float = 0.1) -> Tensor:
 
     def chunk(s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         log_q, log_u = s.log_softmax(1), scaled(t, gamma).log_softmax(1)
-        u = log_u.exp()
+        u = torch.exp(log_u, out=t)
         value = log_u.sub_(log_q).mul_(u).sum()
         return value, log_q.exp_().sub_(u)
 
@@ -93,7 +94,7 @@ def wttm_loss(student: Tensor, teacher: Tensor, gamma: float = 0.1) -> Tensor:
         # the sum of powers.
         top = log_power.amax(1, keepdim=True)
         weight = top.sub_(log_u.amax(1, keepdim=True)).exp_()
-        u = log_u.exp()
+        u = torch.exp(log_u, out=t)
         value = log_u.sub_(log_q).mul_(u).mul_(weight).sum()
         return value, log_q.exp_().sub_(u).mul_(weight)
 

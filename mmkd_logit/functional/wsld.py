@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from mmkd_logit.functional._checks import check_positive, label_column
@@ -60,8 +61,8 @@ def wsld_loss(
             log_q = scaled(s, 1 / tau).log_softmax(1)
             log_p = scaled(t, 1 / tau).log_softmax(1)
         p = log_p.exp_()
-        value = (log_q * p).sum(1, keepdim=True).mul_(weight).sum()
-        grad = log_q.exp_().sub_(p).mul_(weight).mul_(tau)
-        return value.mul_(-(tau**2)), grad
+        q = torch.exp(log_q, out=s)
+        value = log_q.mul_(p).sum(1, keepdim=True).mul_(weight).sum()
+        return value.mul_(-(tau**2)), q.sub_(p).mul_(weight).mul_(tau)
 
     return closed_form_loss(student, teacher, chunk, columns=(label,))

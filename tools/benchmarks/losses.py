@@ -2,9 +2,10 @@
 
 Measured is one forward and backward pass in float32, with a gradient for the student
 only. The textbook form is the formula written with PyTorch's own operators, as the
-papers' code does; that of released_forms.py follows it step by step. A row gives the ratio textbook / ours of the times, round by round
-(median and quartiles), and the peak memory of each on top of the two inputs, the
-student's gradient included. How is said in measure.py.
+papers' code does; that of released_forms.py follows it step by step. A row gives the
+ratio textbook / ours of the times, round by round (median and quartiles), and the peak
+memory of each on top of the two inputs, the student's gradient included. How is said in
+measure.py.
 
 It ends with an error if the two forms differ in value or gradient by more than a
 ten-thousandth.
