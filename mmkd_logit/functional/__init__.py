@@ -13,6 +13,7 @@ from mmkd_logit.functional.contrast import (
     sample_contrast_loss,
 )
 from mmkd_logit.functional.ctkd import ctkd_loss
+from mmkd_logit.functional.cwd import cwd_loss
 from mmkd_logit.functional.dist_loss import dist_loss
 from mmkd_logit.functional.gradient_shares import gradient_shares
 from mmkd_logit.functional.kd import kd_loss
@@ -37,6 +38,7 @@ __all__ = [
     'class_correlation',
     'class_correlation_loss',
     'ctkd_loss',
+    'cwd_loss',
     'dist_loss',
     'gradient_cosine',
     'gradient_shares',
