@@ -11,12 +11,16 @@ from mmkd_logit.engine.hooks import (
     TeacherCheckHook,
 )
 from mmkd_logit.engine.optim_wrappers import (
+    DOTAmpOptimWrapper,
+    DOTOptimWrapper,
     GradAlignAmpOptimWrapper,
     GradAlignOptimWrapper,
 )
 
 __all__ = [
     'CurriculumHook',
+    'DOTAmpOptimWrapper',
+    'DOTOptimWrapper',
     'EpochSeedHook',
     'ExportStudentHook',
     'GradAlignAmpOptimWrapper',

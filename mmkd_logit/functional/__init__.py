@@ -13,6 +13,7 @@ from mmkd_logit.functional.contrast import (
     sample_contrast_loss,
 )
 from mmkd_logit.functional.ctkd import ctkd_loss
+from mmkd_logit.functional.cwd import cwd_loss
 from mmkd_logit.functional.dist_loss import dist_loss
 from mmkd_logit.functional.dkd import dkd_loss
 from mmkd_logit.functional.gkl import gkl_loss
@@ -49,6 +50,7 @@ __all__ = [
     'class_correlation',
     'class_correlation_loss',
     'ctkd_loss',
+    'cwd_loss',
     'dist_loss',
     'dkd_loss',
     'gkl_loss',

@@ -66,7 +66,8 @@ class LogitDistiller(BaseModel):
         TypeError: If a config has a key that its class does not take.
         ValueError: If the parts do not fit together: no losses, a loss on
             ``head='aux'`` without ``aux_head`` or the reverse, a last layer that cannot
-            be found, a loss that needs labels with mixup or CutMix.
+            be found, a loss that needs labels with mixup or CutMix, a loss of pixels
+            with a classifier.
     """
 
     renamed: ClassVar[Mapping[str, str]] = {'at': 'Write resolution instead.'}
@@ -163,6 +164,13 @@ class LogitDistiller(BaseModel):
             raise ValueError(
                 "task_loss_weight=0 and no loss with head='main': the student's own "
                 'classifier would learn nothing.'
+            )
+        spatial = [name for name, loss in self.named_losses() if loss.needs_pixels]
+        if spatial and self.task.feature_ndim != 4:
+            raise ValueError(
+                f'Losses {spatial} compare the pixels of an image, but a '
+                f'{type(self.student).__name__} gives one row of logits an image, so '
+                'that they would always be 0. Take a loss of rows, such as KDLoss.'
             )
         needy = [name for name, loss in self.named_losses() if loss.needs_labels]
         if needy and self._mixes_images():

@@ -3,6 +3,7 @@
 from mmkd_logit.models.losses.base import LogitLoss, touch
 from mmkd_logit.models.losses.binary_kl_loss import BinaryKLLoss, BinaryKLNormLoss
 from mmkd_logit.models.losses.ctkd_loss import CTKDLoss
+from mmkd_logit.models.losses.cwd_loss import CWDLoss
 from mmkd_logit.models.losses.dist_loss import DISTLoss
 from mmkd_logit.models.losses.dkd_loss import DKDLoss
 from mmkd_logit.models.losses.gkl_loss import GKLLoss
@@ -27,6 +28,7 @@ __all__ = [
     'BinaryKLLoss',
     'BinaryKLNormLoss',
     'CTKDLoss',
+    'CWDLoss',
     'DISTLoss',
     'DKDLoss',
     'GKLLoss',

@@ -42,6 +42,10 @@ class LogitLoss(nn.Module, ABC):
     needs_labels: bool = False
     """Whether :meth:`compute` reads ``rows.labels``, which mixup takes away."""
 
+    needs_pixels: ClassVar[bool] = False
+    """Whether :meth:`compute` compares rows of one image, of which a classifier has a
+    single one."""
+
     gathers: bool = False
     """Whether :meth:`compute` waits for other processes, and so must run on a process
     that has no rows too."""

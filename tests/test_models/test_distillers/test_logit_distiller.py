@@ -387,6 +387,12 @@ def test_parts_that_do_not_fit(distiller: Callable, classifier: MakeConfig) -> N
     refuse('is not a layer', logit_layer='head.cls', **KD)
 
 
+def test_losses_of_pixels_are_refused(distiller: Callable) -> None:
+    losses = dict(kd=dict(type='KDLoss'), cwd=dict(type='CWDLoss'))
+    with pytest.raises(ValueError, match=r"\['cwd'\] compare the pixels.*ImageClassif"):
+        distiller(init=False, losses=losses)
+
+
 def test_mixup_with_a_loss_that_needs_labels(
     distiller: Callable, classifier: MakeConfig, batch: Callable
 ) -> None:

@@ -75,6 +75,7 @@ def make_rows(
         teacher=teacher,
         labels=labels,
         image_index=torch.arange(len(teacher)),
+        batch_index=torch.arange(len(teacher)) // 3,
         **settings,
     )
 
@@ -90,6 +91,7 @@ def value_of(kind: type[LogitLoss], rows: LogitRows, **settings: object) -> Tens
             before.student,
             before.labels,
             before.image_index + len(before),
+            before.batch_index,
         )
     )
     return loss(rows)
