@@ -104,21 +104,51 @@ def test_data(tmp_path: Path) -> None:
     )
 
 
+def starts_as_torch_s(layer: torch.nn.Linear) -> None:
+    """Uniform within 1 / sqrt(features), the bias too."""
+    bound = layer.in_features**-0.5
+    assert layer.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
+    assert 0.99 * bound < layer.weight.abs().max() <= bound
+    assert 0.8 * bound < layer.bias.abs().max() <= bound
+
+
 @every_network
 def test_how_classifiers_start(network: str) -> None:
-    cfg = read('baseline', network)
+    """Those of teachers and students; the distillers have the same configs."""
+    model = MODELS.build(read('baseline', network).model)
+    model.init_weights()
+    layer = model.head.fc
+    if network in ('vgg8', 'vgg13', 'mv2'):
+        assert layer.weight.std().item() == pytest.approx(0.01, rel=0.05)
+        assert layer.weight.abs().max() > 0.03  # normal
+        assert not layer.bias.any()
+    else:
+        starts_as_torch_s(layer)
+
+
+@pytest.mark.filterwarnings('ignore:.*random weights')
+@pytest.mark.parametrize(
+    'path',
+    [
+        'dhkd/cifar100/res56_res20',
+        'dhkd/cifar100/vgg13_mv2',
+        'dhkd/res50_mobilenetv1_in1k',
+    ],
+)
+def test_how_heads_of_distillers_start(path: str) -> None:
+    """A linear auxiliary head, a nonlinear one, and MobileNetV1 with its own."""
+    cfg = Config.fromfile(CONFIGS / f'{path}.py')
+    # A small teacher, of as many classes.
+    cfg.model.teacher = dict(model=cfg.model.student, checkpoint=None)
+    cfg.model.data_preprocessor = cfg.data_preprocessor
     model = MODELS.build(cfg.model)
     model.init_weights()
-    weight, bias = model.head.fc.weight, model.head.fc.bias
-    if network in ('vgg8', 'vgg13', 'mv2'):
-        assert weight.std().item() == pytest.approx(0.01, rel=0.05)
-        assert weight.abs().max() > 0.03  # normal
-        assert not bias.any()
-    else:
-        bound = weight.shape[1] ** -0.5
-        assert weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
-        assert 0.99 * bound < weight.abs().max() <= bound  # uniform
-        assert 0.8 * bound < bias.abs().max() <= bound
+    layers = [m for m in model.aux_head.modules() if isinstance(m, torch.nn.Linear)]
+    assert len(layers) == 2 - ('Linear' in cfg.model.aux_head.type)
+    if 'mobilenetv1' in path:
+        layers.append(model.student.head.fc)
+    for layer in layers:
+        starts_as_torch_s(layer)
 
 
 def published(network: str) -> float:

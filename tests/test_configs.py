@@ -109,7 +109,8 @@ def find_configs(root: Path) -> list[str]:
 
 CONFIGS = find_configs(ROOT)
 BASELINES = [path for path in CONFIGS if path.startswith('configs/baseline/')]
-DISTILLERS = [path for path in CONFIGS if path not in BASELINES]
+PROBES = [path for path in CONFIGS if path.startswith('configs/transfer/')]
+DISTILLERS = [path for path in CONFIGS if path not in (*BASELINES, *PROBES)]
 # Of the many leaves every pair takes a step with this method, and every method with the
 # smallest pair of its task.
 METHOD = 'dhkd'
@@ -212,7 +213,7 @@ def check_parts(cfg: Config, own: set[str]) -> None:
         build_optim_wrapper(torch.nn.Linear(1, 1), cfg.optim_wrapper)
 
 
-def number_of_parameters(model: torch.nn.Module) -> int:
+def size(model: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -220,7 +221,44 @@ def number_of_parameters(model: torch.nn.Module) -> int:
 def test_builds(path: str) -> None:
     model = build(Config.fromfile(ROOT / path))
     name = name_of(path).removeprefix('baseline/')
-    assert number_of_parameters(model) == PARAMETERS[name]
+    assert size(model) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize('path', PROBES)
+def test_probe(path: str) -> None:
+    """The student of its name, frozen, with a layer for the classes of the folder."""
+    cfg = Config.fromfile(ROOT / path)
+    _, dataset, student = name_of(path).split('/')
+    baseline = ROOT / 'configs' / 'baseline' / 'cifar100' / f'{student}.py'
+    assert Path(cfg.model.config).resolve() == baseline
+    checkpoint = f'work_dirs/baseline/cifar100/{student}/epoch_240.pth'
+    assert cfg.model.checkpoint == checkpoint
+    classes = {'stl10': 10, 'tiny-imagenet': 200}[dataset]
+    model = build(cfg)
+    layer = model.head.fc
+    own = layer.weight.shape[1] + 1
+    assert layer.weight.shape[0] == model.head.num_classes == classes
+    assert size(model) == PARAMETERS[f'cifar100/{student}'] + own * (classes - 100)
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert trained == {'head.fc.weight', 'head.fc.bias'}
+
+
+def test_probes_have_all_students_and_the_released_schedule() -> None:
+    """Of HSAKD's code; wherever the images come from."""
+    pairs = (ROOT / 'configs' / '_base_' / 'pairs' / 'cifar100').glob('*.py')
+    students = {pair.stem.split('_')[1] for pair in pairs}
+    expected = {
+        f'{data}/{each}' for data in ('stl10', 'tiny-imagenet') for each in students
+    }
+    assert {name_of(path).removeprefix('transfer/') for path in PROBES} == expected
+    for path in PROBES:
+        cfg = Config.fromfile(ROOT / path)
+        assert cfg.optim_wrapper.optimizer == dict(
+            type='SGD', lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.0
+        )
+        assert cfg.train_cfg.max_epochs == 100
+        assert cfg.param_scheduler.milestones == [30, 60, 90]
+        assert cfg.train_dataloader.batch_size == 64
 
 
 @pytest.mark.parametrize('path', DISTILLERS)
@@ -307,7 +345,7 @@ def take_a_step(cfg: Config) -> LogitDistiller:
 def test_a_step_of_each_pair(path: str) -> None:
     model = take_a_step(Config.fromfile(ROOT / path))
     _, _, student, dataset, _ = parts_of(path)
-    assert number_of_parameters(model.student) == PARAMETERS[on(dataset, student)]
+    assert size(model.student) == PARAMETERS[on(dataset, student)]
 
 
 def test_every_pair_takes_a_step() -> None:

@@ -1,4 +1,4 @@
-"""Distiller, teacher, heads, losses and backbones."""
+"""Distiller, teacher, heads, losses, backbones and the linear probe."""
 
 from mmkd_logit import registry  # noqa: F401  first: its error names the extras
 from mmkd_logit.models.backbones import (
@@ -10,6 +10,7 @@ from mmkd_logit.models.backbones import (
     CIFARWideResNet,
     MobileNetV1,
 )
+from mmkd_logit.models.classifiers import LinearProbe
 from mmkd_logit.models.distillers import LogitDistiller
 from mmkd_logit.models.heads import ConvLogitHead, LinearLogitHead, MLPLogitHead
 from mmkd_logit.models.losses import (
@@ -52,6 +53,7 @@ __all__ = [
     'KDLoss',
     'KendallTauLoss',
     'LinearLogitHead',
+    'LinearProbe',
     'LogitDistiller',
     'LogitLoss',
     'MCLDLoss',
