@@ -24,10 +24,10 @@ def chunk_size(logits: Tensor) -> int:
     return _CPU_CHUNK if logits.device.type == 'cpu' else _GPU_CHUNK
 
 
-def chunk_rows(logits: Tensor) -> Iterator[slice]:
-    """Parts of the rows that are worked on at a time."""
+def chunk_rows(logits: Tensor, smaller: int = 1) -> Iterator[slice]:
+    """Parts of the rows that are worked on at a time, so many times smaller."""
     rows, classes = logits.shape
-    step = max(1, chunk_size(logits) // max(1, classes))
+    step = max(1, chunk_size(logits) // smaller // max(1, classes))
     return (slice(start, start + step) for start in range(0, rows, step))
 
 
@@ -90,6 +90,7 @@ def closed_form_loss(
     tau: float = 1.0,
     scale: float = 1.0,
     columns: Sequence[Tensor] = (),
+    smaller: int = 1,
 ) -> Tensor:
     """Mean over rows of a loss that gives its own gradient.
 
@@ -109,6 +110,8 @@ def closed_form_loss(
         scale (float): Factor of value and gradient. Defaults to 1.0.
         columns (Sequence[Tensor]): What else is known of each row, shape (N, 1).
             Defaults to ().
+        smaller (int): How many times fewer rows a chunk has, for the sake of a
+            ``chunk_fn`` with many intermediates. Defaults to 1.
 
     Returns:
         Tensor: A scalar in float32, or in float64 if an input is. It is 0 and keeps
@@ -125,7 +128,7 @@ def closed_form_loss(
     def sum_fn(wants_grad: bool) -> tuple[Tensor, Tensor | None]:
         grad = torch.empty_like(student, dtype=dtype) if wants_grad else None
         total = torch.zeros((), dtype=torch.float64, device=student.device)
-        for part in chunk_rows(student):
+        for part in chunk_rows(student, smaller):
             s = student[part].to(dtype, copy=True)
             t = teacher[part].to(dtype, copy=True)
             one = _temper(s, tau) * _temper(t, tau)
