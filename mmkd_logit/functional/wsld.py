@@ -63,4 +63,4 @@ def wsld_loss(
         value = log_q.mul_(p).sum(1, keepdim=True).mul_(weight).sum()
         return value.mul_(-(tau**2)), q.sub_(p).mul_(weight.mul_(tau))
 
-    return closed_form_loss(student, teacher, chunk, columns=(label,), smaller=2)
+    return closed_form_loss(student, teacher, chunk, columns=(label,))
