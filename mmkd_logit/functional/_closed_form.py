@@ -144,10 +144,11 @@ def closed_form_loss(
 def scaled(logits: Tensor, factor: float) -> Tensor:
     """Multiply what is bounded as in :func:`closed_form_loss`; so is the result."""
     product = logits * factor
-    return product if factor <= 1 else product.clamp_(-_bound(logits), _bound(logits))
+    return product if factor <= 1 else product.clamp_(-bound(logits), bound(logits))
 
 
-def _bound(logits: Tensor) -> float:
+def bound(logits: Tensor) -> float:
+    """The largest size of a logit of which differences are finite."""
     return torch.finfo(logits.dtype).max / 4
 
 
@@ -164,7 +165,7 @@ def _temper(logits: Tensor, tau: float) -> Tensor:
         logits.div_(tau)
     # The bound leaves room for a difference of two; only absurd logits reach it. To
     # look would wait for a GPU.
-    bound = _bound(logits)
-    if logits.device.type != 'cpu' or max(-low, high) >= bound * min(tau, 1.0):
-        logits.clamp_(-bound, bound)
+    limit = bound(logits)
+    if logits.device.type != 'cpu' or max(-low, high) >= limit * min(tau, 1.0):
+        logits.clamp_(-limit, limit)
     return low.mul_(0).add_(high.mul_(0)).add_(1)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mmkd_logit.functional._closed_form import bound
+
 
 def take_apart_(logits: Tensor, one: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Split the softmax of each row at one class.
@@ -30,7 +32,7 @@ def take_apart_(logits: Tensor, one: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     others = logits.sub_(top).scatter_(1, one, 0).exp()
     rest = _normalize_(logits, others.scatter_(1, one, 0))
     # Without others the odds are endless.
-    odds = own.sub_(top).sub_(rest).clamp_(max=_bound(logits))
+    odds = own.sub_(top).sub_(rest).clamp_(max=bound(logits))
     return odds, logits, others
 
 
@@ -58,7 +60,7 @@ def top_odds(logits: Tensor) -> Tensor:
     others = (logits - top).exp_().sub_(ties).sum(1, keepdim=True)
     others.add_(ties.sum(1, keepdim=True).sub_(1))
     # Where nothing is left for the others, the odds are endless.
-    return others.log_().neg_().clamp_(max=_bound(logits))
+    return others.log_().neg_().clamp_(max=bound(logits))
 
 
 def _normalize_(shifted: Tensor, exps: Tensor) -> Tensor:
@@ -73,7 +75,3 @@ def _normalize_(shifted: Tensor, exps: Tensor) -> Tensor:
 def _masked(logits: Tensor) -> float:
     """What no logit that counts is below, nor any difference with it infinite."""
     return torch.finfo(logits.dtype).min / 2
-
-
-def _bound(logits: Tensor) -> float:
-    return torch.finfo(logits.dtype).max / 4
