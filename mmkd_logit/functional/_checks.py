@@ -81,8 +81,9 @@ def label_column(student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
     check_pair(student, teacher)
     check_target(target, len(student))
     classes = student.shape[1]
-    if len(target):
-        low, high = torch.stack(target.aminmax()).tolist()  # waits for a GPU
+    if len(target) and target.device.type == 'cpu':
+        # To look would wait for a GPU, which checks indices where it uses them.
+        low, high = (int(bound) for bound in target.aminmax())
         if low < 0 or high >= classes:
             raise ValueError(
                 f'target must hold classes from 0 to {classes - 1}, but got '

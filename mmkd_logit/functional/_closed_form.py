@@ -24,10 +24,10 @@ def chunk_size(logits: Tensor) -> int:
     return _CPU_CHUNK if logits.device.type == 'cpu' else _GPU_CHUNK
 
 
-def chunk_rows(logits: Tensor) -> Iterator[slice]:
-    """Parts of the rows that are worked on at a time."""
+def chunk_rows(logits: Tensor, smaller: int = 1) -> Iterator[slice]:
+    """Parts of the rows that are worked on at a time, so many times smaller."""
     rows, classes = logits.shape
-    step = max(1, chunk_size(logits) // max(1, classes))
+    step = max(1, chunk_size(logits) // smaller // max(1, classes))
     return (slice(start, start + step) for start in range(0, rows, step))
 
 
@@ -90,6 +90,7 @@ def closed_form_loss(
     tau: float = 1.0,
     scale: float = 1.0,
     columns: Sequence[Tensor] = (),
+    smaller: int = 1,
 ) -> Tensor:
     """Mean over rows of a loss that gives its own gradient.
 
@@ -109,6 +110,8 @@ def closed_form_loss(
         scale (float): Factor of value and gradient. Defaults to 1.0.
         columns (Sequence[Tensor]): What else is known of each row, shape (N, 1).
             Defaults to ().
+        smaller (int): How many times fewer rows a chunk has, for the sake of a
+            ``chunk_fn`` with many intermediates. Defaults to 1.
 
     Returns:
         Tensor: A scalar in float32, or in float64 if an input is. It is 0 and keeps
@@ -125,7 +128,7 @@ def closed_form_loss(
     def sum_fn(wants_grad: bool) -> tuple[Tensor, Tensor | None]:
         grad = torch.empty_like(student, dtype=dtype) if wants_grad else None
         total = torch.zeros((), dtype=torch.float64, device=student.device)
-        for part in chunk_rows(student):
+        for part in chunk_rows(student, smaller):
             s = student[part].to(dtype, copy=True)
             t = teacher[part].to(dtype, copy=True)
             one = _temper(s, tau) * _temper(t, tau)
@@ -141,10 +144,11 @@ def closed_form_loss(
 def scaled(logits: Tensor, factor: float) -> Tensor:
     """Multiply what is bounded as in :func:`closed_form_loss`; so is the result."""
     product = logits * factor
-    return product if factor <= 1 else product.clamp_(-_bound(logits), _bound(logits))
+    return product if factor <= 1 else product.clamp_(-bound(logits), bound(logits))
 
 
-def _bound(logits: Tensor) -> float:
+def bound(logits: Tensor) -> float:
+    """The largest size of a logit of which differences are finite."""
     return torch.finfo(logits.dtype).max / 4
 
 
@@ -161,7 +165,7 @@ def _temper(logits: Tensor, tau: float) -> Tensor:
         logits.div_(tau)
     # The bound leaves room for a difference of two; only absurd logits reach it. To
     # look would wait for a GPU.
-    bound = _bound(logits)
-    if logits.device.type != 'cpu' or max(-low, high) >= bound * min(tau, 1.0):
-        logits.clamp_(-bound, bound)
+    limit = bound(logits)
+    if logits.device.type != 'cpu' or max(-low, high) >= limit * min(tau, 1.0):
+        logits.clamp_(-limit, limit)
     return low.mul_(0).add_(high.mul_(0)).add_(1)

@@ -11,7 +11,7 @@ from mmkd_logit.functional._checks import (
     label_column,
 )
 from mmkd_logit.functional._closed_form import closed_form_loss, scaled, softplus
-from mmkd_logit.functional._softmax import softmax_, take_apart_
+from mmkd_logit.functional._softmax import masked_softmax_, take_apart_
 
 
 def nkd_loss(
@@ -72,11 +72,12 @@ def nkd_loss(
             grad = q.mul_(gamma + pull)
         else:
             grad = q.mul_(pull)
-            log_q, q, _ = softmax_(scaled(log_q, 1 / tau))
-            _, p, _ = softmax_(scaled(log_p, 1 / tau))
+            keep = torch.ones_like(p).scatter_(1, y, 0)
+            log_q, q = masked_softmax_(scaled(log_q, 1 / tau), keep)
+            _, p = masked_softmax_(scaled(log_p, 1 / tau), keep)
             grad.add_(q, alpha=gamma * tau)
         value -= log_q.mul_(p).sum(1).mul_(gamma * tau**2).sum()
         grad.sub_(p, alpha=gamma * tau)
         return value, grad.scatter_(1, y, pull.neg_())
 
-    return closed_form_loss(student, teacher, chunk, columns=(label,))
+    return closed_form_loss(student, teacher, chunk, columns=(label,), smaller=2)

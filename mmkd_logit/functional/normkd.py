@@ -67,7 +67,7 @@ def normkd_loss(student: Tensor, teacher: Tensor, tau: float = 2.0) -> Tensor:
         rate = torch.where(std_s > 0, weight.div_(tau * std_s), 0.0)
         return value, slope.mul_(rate.clamp_(max=bound))
 
-    return closed_form_loss(student, teacher, chunk, scale=tau**2)
+    return closed_form_loss(student, teacher, chunk, scale=tau**2, smaller=2)
 
 
 def _standardize_(logits: Tensor) -> Tensor:

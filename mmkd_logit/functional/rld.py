@@ -11,7 +11,11 @@ from mmkd_logit.functional._checks import (
     label_column,
 )
 from mmkd_logit.functional._closed_form import closed_form_loss, scaled
-from mmkd_logit.functional._softmax import masked_logit, softmax_, take_apart_
+from mmkd_logit.functional._softmax import (
+    masked_softmax_,
+    take_apart_,
+    top_odds,
+)
 from mmkd_logit.functional.binary_kl import binary_kl
 
 
@@ -75,31 +79,18 @@ def rld_loss(
 
     def chunk(s: Tensor, t: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         # Before the division by a temperature, which may round two logits to one.
-        masked = (t >= t.gather(1, y)).to(t.dtype).mul_(masked_logit(t))
-        log_q, q, _ = softmax_(scaled(s, 1 / tau).add_(masked))
-        log_p, p, _ = softmax_(scaled(t, 1 / tau).add_(masked))
+        keep = torch.lt(t, t.gather(1, y), out=torch.empty_like(t))
+        odds_p = top_odds(scaled(t, 1 / alpha_tau))
+        log_p, p = masked_softmax_(scaled(t, 1 / tau), keep)
+        log_q, q = masked_softmax_(scaled(s, 1 / tau), keep)
         value = log_p.sub_(log_q).mul_(p).sum(1).mul_(beta * tau**2).sum()
         refined = q.sub_(p).mul_(beta * tau)
 
-        odds_q, _, others = take_apart_(_over(s, alpha_tau), y)
-        sure, slope = binary_kl(odds_q, _top_odds(_over(t, alpha_tau)))
+        odds_q, _, others = take_apart_(scaled(s, 1 / alpha_tau), y)
+        sure, slope = binary_kl(odds_q, odds_p)
         value += sure.mul_(alpha * alpha_tau**2).sum()
         slope.mul_(alpha * alpha_tau)
         grad = others.mul_(slope.neg()).scatter_(1, y, slope)
         return value, grad.add_(refined)
 
-    return closed_form_loss(student, teacher, chunk, columns=(label,))
-
-
-def _over(logits: Tensor, tau: float) -> Tensor:
-    return logits if tau == 1 else scaled(logits, 1 / tau)
-
-
-def _top_odds(logits: Tensor) -> Tensor:
-    """Log-odds of the likeliest class of each row against all others; eats logits."""
-    top = logits.amax(1, keepdim=True)
-    ties = (logits == top).to(logits.dtype)
-    others = logits.sub_(top).exp_().sub_(ties).sum(1, keepdim=True)
-    others.add_(ties.sum(1, keepdim=True).sub_(1))
-    # Where nothing is left for the others, the odds are endless.
-    return others.log_().neg_().clamp_(max=torch.finfo(others.dtype).max / 4)
+    return closed_form_loss(student, teacher, chunk, columns=(label,), smaller=2)

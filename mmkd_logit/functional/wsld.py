@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from mmkd_logit.functional._checks import check_positive, label_column
@@ -58,11 +57,10 @@ def wsld_loss(
         ratio = log_q.gather(1, y).div_(_EPS - log_p.gather(1, y))
         weight = ratio.expm1_().neg_()
         if tau != 1:
-            log_q = scaled(s, 1 / tau).log_softmax(1)
-            log_p = scaled(t, 1 / tau).log_softmax(1)
-        p = log_p.exp_()
-        q = torch.exp(log_q, out=s)
+            s, t = scaled(s, 1 / tau), scaled(t, 1 / tau)
+            log_q = s.log_softmax(1)
+        p, q = t.softmax(1), s.softmax(1)
         value = log_q.mul_(p).sum(1, keepdim=True).mul_(weight).sum()
-        return value.mul_(-(tau**2)), q.sub_(p).mul_(weight).mul_(tau)
+        return value.mul_(-(tau**2)), q.sub_(p).mul_(weight.mul_(tau))
 
     return closed_form_loss(student, teacher, chunk, columns=(label,))

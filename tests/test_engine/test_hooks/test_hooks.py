@@ -128,6 +128,13 @@ def test_factor() -> None:
     assert LossWeightHook(end=49).factor(49) == 0
 
 
+def test_the_warm_up_of_dkd_and_rld() -> None:
+    """min(e / 20, 1), with epochs counted from 1."""
+    hook = LossWeightHook(warmup=20)
+    for epoch in range(1, 41):
+        assert hook.factor(epoch - 1) == min(epoch / 20, 1)
+
+
 def test_by_epoch(run: Callable[..., Runner]) -> None:
     record = Record(weights)
     hook = dict(type='mmkd_logit.LossWeightHook', names='dhkd', warmup=2, end=2)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 from collections.abc import Callable
 from itertools import product
 from types import SimpleNamespace
@@ -403,6 +404,14 @@ def test_mixup_with_a_loss_that_needs_labels(
     student['train_cfg'] = dict(augments=dict(type='CutMix', alpha=1.0))
     with pytest.raises(ValueError, match=r"\['ce'\] need one label.*mixup or CutMix"):
         distiller(student=student, losses=losses)
+    kd = dict(type='KDLoss')
+    needy = {
+        kind.lower(): dict(type=kind)
+        for kind in ('DKDLoss', 'NKDLoss', 'RLDLoss', 'WSLDLoss')
+    }
+    needy['swapped'] = dict(type='KDLoss', transforms=['swap_errors'])
+    with pytest.raises(ValueError, match=re.escape(str(list(needy)))):
+        distiller(student=student, losses=dict(kd=kd, **needy))
 
 
 MCLD = dict(task_loss_weight=0.0, losses=dict(mcld=dict(type='MCLDLoss', queue_size=6)))

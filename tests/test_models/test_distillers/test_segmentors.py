@@ -14,7 +14,13 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from mmkd_logit.functional import binary_kl_norm_loss, cwd_loss, kd_loss
+from mmkd_logit.functional import (
+    binary_kl_norm_loss,
+    cwd_loss,
+    dkd_loss,
+    kd_loss,
+    swap_errors,
+)
 from mmkd_logit.models import ConvLogitHead, LogitDistiller
 from mmkd_logit.registry import MODELS
 from mmkd_logit.structures import LogitRows
@@ -193,6 +199,24 @@ def test_cascade() -> None:
     rows = [m.permute(0, 2, 3, 1)[valid] for m in maps]
     torch.testing.assert_close(losses['loss_kd'], kd_loss(*rows, tau=2.0))
     assert {'decode_0.loss_ce', 'decode_1.loss_ce'} <= set(losses)
+
+
+def test_losses_and_transforms_that_take_labels_get_those_of_the_pixels() -> None:
+    dkd = dict(type='DKDLoss', beta=2.0, transforms=['swap_errors'])
+    model = distiller(
+        student=segmentor(head(dropout_ratio=0)),
+        losses=dict(dkd=dkd, nkd=dict(type='NKDLoss')),
+    )
+    losses, data = step(model, batch())
+    maps = model.student(data['inputs']), model.teacher(data['inputs'])
+    labels = torch.stack([s.gt_sem_seg.data[0] for s in data['data_samples']])
+    labels = labels[:, 4::8, 4::8]
+    valid = labels != 255
+    s, t = (m.permute(0, 2, 3, 1)[valid] for m in maps)
+    y = labels[valid]
+    expected = dkd_loss(s, swap_errors(t, y), y, beta=2.0)
+    torch.testing.assert_close(losses['loss_dkd'], expected, rtol=1e-5, atol=0)
+    assert losses['loss_nkd'] > 0
 
 
 def test_transformer_teaches_a_cnn() -> None:
