@@ -62,7 +62,7 @@ def temperature(student: Tensor) -> Tensor:
 
 
 def textbook_ctkd(student: Tensor, teacher: Tensor) -> Tensor:
-    tau = temperature(student)
+    tau = temperature(student).to(student.dtype)
     log_q = F.log_softmax(student / tau, dim=1)
     p = F.softmax(teacher / tau, dim=1)
     return F.kl_div(log_q, p, reduction='batchmean') * tau * tau
