@@ -215,11 +215,12 @@ class PixelStrips(LogitStrips):
     def _rows(
         self, index: Tensor, student: Tensor, teacher: Tensor, aux: Tensor | None
     ) -> LogitRows:
+        place = self._pixels.images_of(index)
         images = self._images
         if images is not None:
-            images = images.index_select(0, self._pixels.images_of(index))
+            images = images.index_select(0, place)
         labels = self._pixels.labels_of(index)
-        return LogitRows(student, teacher, aux, labels, images)
+        return LogitRows(student, teacher, aux, labels, images, place)
 
 
 def _pull_back(

@@ -66,7 +66,8 @@ class LogitDistiller(BaseModel):
         TypeError: If a config has a key that its class does not take.
         ValueError: If the parts do not fit together: no losses, a loss on
             ``head='aux'`` without ``aux_head`` or the reverse, a last layer that cannot
-            be found, a loss that needs labels with mixup or CutMix.
+            be found, a loss that needs labels with mixup or CutMix, a loss of pixels
+            with a classifier.
     """
 
     renamed: ClassVar[Mapping[str, str]] = {'at': 'Write resolution instead.'}
@@ -163,6 +164,13 @@ class LogitDistiller(BaseModel):
             raise ValueError(
                 "task_loss_weight=0 and no loss with head='main': the student's own "
                 'classifier would learn nothing.'
+            )
+        spatial = [name for name, loss in self.named_losses() if loss.needs_pixels]
+        if spatial and self.task.feature_ndim != 4:
+            raise ValueError(
+                f'Losses {spatial} compare the pixels of an image, but a '
+                f'{type(self.student).__name__} gives one row of logits an image, so '
+                'that they would always be 0. Take a loss of rows, such as KDLoss.'
             )
         needy = [name for name, loss in self.named_losses() if loss.needs_labels]
         if needy and self._mixes_images():
@@ -265,8 +273,8 @@ class LogitDistiller(BaseModel):
         losses = self._weighted_task(task)
         self._begin(len(data_samples), losses)
         if teacher is None:
-            resting = touch(self)
-            return losses | {f'loss_{name}': resting for name in self.losses}
+            resting = {f'loss_{name}': touch(self) for name in self.losses}
+            return losses | resting | self._statistics_of_losses()
 
         aux = self.aux_head(tap.feature) if self.aux_head is not None else None
         rows = self.task.make_rows(
@@ -279,7 +287,7 @@ class LogitDistiller(BaseModel):
             first = next(iter(distill))
             distill[first] = distill[first] + touch(self.student)
         self._monitor.see_rows(rows)
-        statistics = {'teacher_agreement': agreement}
+        statistics = {'teacher_agreement': agreement, **self._statistics_of_losses()}
         if self.kendall_tau_rows > 0:
             statistics['kendall_tau'] = _mean_tau(rows, self.kendall_tau_rows)
         return losses | distill | statistics
@@ -292,6 +300,7 @@ class LogitDistiller(BaseModel):
         for _, loss in self.named_losses():
             loss.begin(images_per_epoch(images * get_world_size()))
         logged = [*task, *(f'loss_{name}' for name in self.losses)]
+        logged += self._statistics_of_losses()
         if self.kendall_tau_rows > 0:
             logged.append('kendall_tau')
         forget_stale_losses(logged)
@@ -322,6 +331,14 @@ class LogitDistiller(BaseModel):
                 'the distillation losses other names.'
             )
         return losses
+
+    def _statistics_of_losses(self) -> dict[str, Tensor]:
+        # mmengine adds up whatever has 'loss' in its name.
+        return {
+            f'{name}_{key}'.replace('loss', 'distill'): value
+            for name, loss in self.named_losses()
+            for key, value in loss.statistics().items()
+        }
 
     @property
     def head(self) -> nn.Module:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from mmkd_logit.dist import share_of_rows
 from mmkd_logit.functional._checks import check_finite
 from mmkd_logit.models.losses.by_strips import losses_of
 from mmkd_logit.models.losses.row_transforms import RowTransform
@@ -49,7 +50,11 @@ class LogitLoss(nn.Module, ABC):
     segmentor's maps are then resized, compared and forgotten in strips, in little
     memory; else all rows are made at once."""
 
-    gathers: ClassVar[bool] = False
+    needs_pixels: ClassVar[bool] = False
+    """Whether :meth:`compute` compares rows of one image, of which a classifier has a
+    single one."""
+
+    gathers: bool = False
     """Whether :meth:`compute` waits for other processes, and so must run on a process
     that has no rows too."""
 
@@ -86,6 +91,11 @@ class LogitLoss(nn.Module, ABC):
         ]
         if any(transform.needs_labels for transform in self.transforms):
             self.needs_labels = True
+        # A loss that gathers by itself weighs its rows by itself.
+        self._weighs_rows = not self.gathers and any(
+            transform.gathers for transform in self.transforms
+        )
+        self.gathers = self.gathers or self._weighs_rows
         self.schedule = 1.0
 
     @property
@@ -120,6 +130,10 @@ class LogitLoss(nn.Module, ABC):
             Tensor: A scalar.
         """
 
+    def statistics(self) -> dict[str, Tensor]:
+        """What the log shows beside the loss, as ``<name of the loss>_<key>``."""
+        return {}
+
     def choose(self, rows: LogitRows | LogitStrips) -> LogitRows:
         """The rows that are compared, in front of the transforms.
 
@@ -150,7 +164,10 @@ class LogitLoss(nn.Module, ABC):
         student, teacher = chosen.source(self.head), chosen.teacher
         for transform in self.transforms:
             student, teacher = transform(student, teacher, chosen)
-        return self.weight * self.compute(student, teacher, chosen)
+        weight: Tensor | float = self.weight
+        if self._weighs_rows:
+            weight *= share_of_rows(student)
+        return weight * self.compute(student, teacher, chosen)
 
     def extra_repr(self) -> str:
         names = [type(transform).__name__ for transform in self.transforms]
