@@ -9,9 +9,16 @@ _methods = {
     'dhkd': 'DHKD',
     'mcld': 'MCLD',
     'kd_kendall-tau': "KD + Kendall's tau",
+    'dist': 'DIST',
+    'cwd': 'CWD',
 }
-# What mmseg publishes, of the last checkpoint. No result of these methods is at hand.
+# Plain students by mmseg, CWD by MMRazor; of the others no result is at hand.
 _source = 'https://github.com/open-mmlab/mmsegmentation'
+_published = {
+    'pspnet-r101_pspnet-r18: cwd': dict(
+        last=75.54, source='https://github.com/open-mmlab/mmrazor'
+    ),
+}
 rows = {
     'PSPNet-R18': dict(
         config='../baseline/pspnet-r18_cityscapes.py',
@@ -25,5 +32,7 @@ rows = {
 for _pair, (_name, _student) in _pairs.items():
     for _folder, _method in _methods.items():
         rows[f'{_name}: {_method}'] = dict(
-            config=f'../{_folder}/{_pair}_cityscapes.py', baseline=_student
+            config=f'../{_folder}/{_pair}_cityscapes.py',
+            baseline=_student,
+            published=_published.get(f'{_pair}: {_folder}'),
         )
