@@ -16,7 +16,7 @@ _methods = {
 _source = 'https://github.com/open-mmlab/mmsegmentation'
 _published = {
     'pspnet-r101_pspnet-r18: cwd': dict(
-        last=75.54, source='https://github.com/open-mmlab/mmrazor'
+        value=75.54, source='https://github.com/open-mmlab/mmrazor'
     ),
 }
 rows = {

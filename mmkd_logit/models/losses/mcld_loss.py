@@ -74,7 +74,7 @@ class MCLDLoss(LogitLoss):
     Example:
         >>> import torch
         >>> from mmkd_logit.models.losses import MCLDLoss
-        >>> from mmkd_logit.structures import LogitRows, LogitStrips
+        >>> from mmkd_logit.structures import LogitRows
         >>> loss = MCLDLoss(queue_size=8, num_classes=3)
         >>> logits = torch.tensor([[8.0, 0.0, 0.0], [0.0, 8.0, 8.0]])
         >>> classes, images = torch.tensor([0, 2]), torch.tensor([7, 9])

@@ -219,6 +219,45 @@ def test_losses_and_transforms_that_take_labels_get_those_of_the_pixels() -> Non
     assert losses['loss_nkd'] > 0
 
 
+def real_time(name: str) -> dict:
+    """A small network of mmseg whose head has several outputs in training."""
+    norm = dict(norm_cfg=dict(type='BN'), align_corners=False)
+    cross = dict(type='CrossEntropyLoss')
+    losses = {
+        'DDRHead': [cross, cross],
+        'PIDHead': [cross, cross, dict(type='BoundaryLoss'), cross],
+    }
+    kind, channels = {'PIDNet': ('PIDHead', 4), 'DDRNet': ('DDRHead', 4)}[name]
+    model = segmentor(
+        dict(
+            type=kind,
+            in_channels=4 * channels,
+            channels=8,
+            num_classes=CLASSES,
+            loss_decode=losses[kind],
+            **norm,
+        )
+    )
+    model['backbone'] = dict(type=name, channels=channels, ppm_channels=4, **norm)
+    return model
+
+
+@pytest.mark.parametrize('name', ['PIDNet', 'DDRNet'])
+def test_real_time_students_with_several_outputs(name: str) -> None:
+    """The output that they predict with is distilled; the others keep their losses."""
+    model = distiller(student=real_time(name), resolution='label', **DHKD)
+    assert model.logit_layer == 'decode_head.conv_seg'
+    data = batch()
+    for sample in data['data_samples']:
+        sample.gt_edge_map = PixelData(data=torch.zeros(1, 32, 48, dtype=torch.long))
+    with torch.no_grad():
+        shape = model.eval().student(torch.stack(data['inputs'])).shape
+    losses, _ = step(model.train(), data)
+    assert len([key for key in losses if key.startswith('decode.')]) >= 3
+    assert losses['loss_dhkd'] > 0 and shape == (2, CLASSES, 4, 6)
+    assert all(param.grad is not None for param in model.parameters())
+
+
 def test_transformer_teaches_a_cnn() -> None:
     mit = segmentor(
         dict(
