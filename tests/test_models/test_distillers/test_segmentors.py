@@ -222,23 +222,22 @@ def test_losses_and_transforms_that_take_labels_get_those_of_the_pixels() -> Non
 def real_time(name: str) -> dict:
     """A small network of mmseg whose head has several outputs in training."""
     norm = dict(norm_cfg=dict(type='BN'), align_corners=False)
-    cross = dict(type='CrossEntropyLoss')
-    losses = {
-        'DDRHead': [cross, cross],
-        'PIDHead': [cross, cross, dict(type='BoundaryLoss'), cross],
-    }
-    kind, channels = {'PIDNet': ('PIDHead', 4), 'DDRNet': ('DDRHead', 4)}[name]
+    cross, hard = dict(type='CrossEntropyLoss'), dict(type='OhemCrossEntropy')
+    kind, losses = {
+        'PIDNet': ('PIDHead', [cross, hard, dict(type='BoundaryLoss'), hard]),
+        'DDRNet': ('DDRHead', [hard, hard]),
+    }[name]
     model = segmentor(
         dict(
             type=kind,
-            in_channels=4 * channels,
+            in_channels=16,
             channels=8,
             num_classes=CLASSES,
-            loss_decode=losses[kind],
+            loss_decode=losses,
             **norm,
         )
     )
-    model['backbone'] = dict(type=name, channels=channels, ppm_channels=4, **norm)
+    model['backbone'] = dict(type=name, channels=4, ppm_channels=4, **norm)
     return model
 
 
