@@ -64,7 +64,8 @@ def main() -> None:
     torch.manual_seed(0)
     table = Table(
         Column('images x classes x pixels', no_wrap=True),
-        *('loss', 'peak MiB', 'whole', 'ratio', 'target'),
+        Column('loss', no_wrap=True),
+        *('peak MiB', 'whole', 'ratio', 'target'),
         *('seconds', 'time / whole', 'quartiles', 'target'),
         *('peak / CIRKD', 'time / CIRKD'),
         title=f'Losses in strips; {machine(args.device)}',
@@ -96,7 +97,7 @@ def main() -> None:
                 f'{strips / other:.3f}',
                 f'{median(a / c for a, _, c in rounds):.3f}',
             )
-    Console(width=160).print(table)
+    Console(width=180).print(table)
 
 
 if __name__ == '__main__':
