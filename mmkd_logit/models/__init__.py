@@ -20,7 +20,7 @@ from mmkd_logit.models.losses import (
     LogitLoss,
     MCLDLoss,
 )
-from mmkd_logit.models.teachers import Teacher
+from mmkd_logit.models.teachers import Teacher, Teachers
 
 __all__ = [
     'BinaryKLLoss',
@@ -41,4 +41,5 @@ __all__ = [
     'MLPLogitHead',
     'MobileNetV1',
     'Teacher',
+    'Teachers',
 ]

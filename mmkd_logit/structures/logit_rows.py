@@ -19,6 +19,8 @@ class LogitRows:
             not one hard label a row, as under mixup and CutMix.
         image_index (Tensor, optional): A number for the image that each row comes
             from, shape (N,): the same in every epoch, another for every image.
+        members (tuple[Tensor | None, ...]): Logits of each of several teachers, shape
+            (N, C), None for one that rests. Empty if there is one.
 
     Raises:
         ValueError: If the parts do not have the same rows and classes.
@@ -29,6 +31,7 @@ class LogitRows:
     aux: Tensor | None = None
     labels: Tensor | None = None
     image_index: Tensor | None = None
+    members: tuple[Tensor | None, ...] = ()
 
     def __post_init__(self) -> None:
         if self.student.ndim != 2:
@@ -36,8 +39,8 @@ class LogitRows:
                 'The last layer of the student must give logits of shape (rows, '
                 f'classes), but gave {tuple(self.student.shape)}.'
             )
-        for name in ('teacher', 'aux'):
-            value = getattr(self, name)
+        of_all = [('teacher', self.teacher), ('aux', self.aux)]
+        for name, value in [*of_all, *(('teacher', each) for each in self.members)]:
             if value is not None and value.shape != self.student.shape:
                 raise ValueError(
                     f'{name} has the shape {tuple(value.shape)}, but the student has '

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mmkd_logit.structures import LogitRows
 from mmkd_logit.tasks.logit_layer import LogitLayer, last_layers, layer_channels
-from mmkd_logit.tasks.task import Task, collect, to_device
+from mmkd_logit.tasks.task import Task, collect, rows_of_teachers, to_device
 
 
 class ClassificationTask(Task):
@@ -58,10 +58,13 @@ class ClassificationTask(Task):
             collate_fn=dict(type='default_collate'),
         )
 
+    def meet_teachers(self, teachers: Sequence[nn.Module]) -> None:
+        """Their logits need nothing."""
+
     def make_rows(
         self,
         student: Tensor,
-        teacher: Tensor,
+        teacher: Tensor | Sequence[Tensor | None],
         aux: Tensor | None,
         data_samples: Sequence[Any],
         labels: Any,
@@ -74,7 +77,7 @@ class ClassificationTask(Task):
         indices = collect(data_samples, 'sample_idx')
         return LogitRows(
             student=student,
-            teacher=teacher,
+            **rows_of_teachers(teacher, lambda logits, place: logits),
             aux=aux,
             labels=None if hard is None else torch.cat(hard).to(student.device),
             image_index=to_device(indices, student.device),
@@ -84,7 +87,6 @@ class ClassificationTask(Task):
         self,
         student: Any,
         logits: Tensor,
-        inputs: Tensor,
         data_samples: Sequence[Any],
     ) -> list[Any]:
         """Scores and labels of the softmax."""

@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 
 from mmkd_logit.structures import LogitRows
 from mmkd_logit.tasks.pixel_rows import PixelRows
-from mmkd_logit.tasks.task import Task, collect, to_device
+from mmkd_logit.tasks.task import Task, collect, rows_of_teachers, to_device
 
 
 class SegmentationTask(Task):
@@ -33,7 +33,7 @@ class SegmentationTask(Task):
         self.num_classes: int = head.num_classes
         self.ignore_index: int = head.ignore_index
         self.align_corners: bool = head.align_corners
-        self.teacher_align_corners = self.align_corners
+        self.teacher_align_corners = [self.align_corners]
 
     @classmethod
     def fits(cls, model: nn.Module) -> bool:
@@ -66,13 +66,13 @@ class SegmentationTask(Task):
             )
         return f'{path}.conv_seg'
 
-    def meet_teacher(self, name: str, teacher: nn.Module, classes: int) -> None:
-        """Check its classes; its maps are resized as its own head resizes them."""
-        super().meet_teacher(name, teacher, classes)
-        if self.fits(teacher):
-            head = _last_head(teacher)[1]
-            corners = getattr(head, 'align_corners', self.align_corners)
-            self.teacher_align_corners = corners
+    def meet_teachers(self, teachers: Sequence[nn.Module]) -> None:
+        """Their maps are resized as their own heads resize them."""
+        self.teacher_align_corners = [self._corners_of(each) for each in teachers]
+
+    def _corners_of(self, teacher: nn.Module) -> bool:
+        head = _last_head(teacher)[1] if self.fits(teacher) else teacher
+        return getattr(head, 'align_corners', self.align_corners)
 
     def read_labels(self, inputs: Tensor, data_samples: Sequence[Any]) -> Tensor:
         """The label maps, shape (N, H, W).
@@ -87,7 +87,7 @@ class SegmentationTask(Task):
     def make_rows(
         self,
         student: Tensor,
-        teacher: Tensor,
+        teacher: Tensor | Sequence[Tensor | None],
         aux: Tensor | None,
         data_samples: Sequence[Any],
         labels: Any,
@@ -105,23 +105,36 @@ class SegmentationTask(Task):
         images = to_device(_image_numbers(data_samples), student.device)
         return LogitRows(
             student=pixels.take(student),
-            teacher=pixels.take(teacher, self.teacher_align_corners),
+            **rows_of_teachers(
+                teacher,
+                lambda maps, place: pixels.take(
+                    maps, self.teacher_align_corners[place]
+                ),
+            ),
             aux=None if aux is None else pixels.take(aux),
             labels=pixels.labels,
             image_index=None if images is None else images[pixels.image],
         )
 
+    def at_image_size(
+        self, teachers: Sequence[Tensor | None], inputs: Tensor
+    ) -> list[Tensor | None]:
+        """Maps of the size of the images, resized bilinearly."""
+        size = (inputs.shape[-2], inputs.shape[-1])
+        return [
+            maps
+            if maps is None or maps.shape[2:] == size
+            else interpolate(maps, size, mode='bilinear', align_corners=corners)
+            for maps, corners in zip(teachers, self.teacher_align_corners)
+        ]
+
     def predictions(
         self,
         student: Any,
         logits: Tensor,
-        inputs: Tensor,
         data_samples: Sequence[Any],
     ) -> list[Any]:
         """Label maps at the size of the original image."""
-        size = (inputs.shape[-2], inputs.shape[-1])
-        corners = self.teacher_align_corners
-        logits = interpolate(logits, size, mode='bilinear', align_corners=corners)
         return student.postprocess_result(logits, data_samples)
 
 
