@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from mmkd_logit.checkpoint import read_checkpoint, weights_of
 from mmkd_logit.dist import first_process_first
 from mmkd_logit.models.teachers.preprocessing import Preprocessing, Size
 from mmkd_logit.models.teachers.sources.source import (
@@ -12,7 +13,6 @@ from mmkd_logit.models.teachers.sources.source import (
     LogitModel,
     Request,
     import_extra,
-    load_file,
 )
 
 # Arguments of from_pretrained that say where the files are, and how to get them.
@@ -55,11 +55,11 @@ def build(request: Request) -> Found:
             )
         except OSError as error:
             raise ValueError(f'{request.who} cannot be read: {error}') from error
+        if not written:
+            raise ValueError(f'{request.who} is a folder without a config.json.')
         kind = _kind(written, request)
         network = _load(transformers, kind, request)
         told = _preprocessing(transformers, request)
-    if request.checkpoint is not None:
-        load_file(network, request)
     config = network.config
     names = tuple(str(config.id2label[i]) for i in range(config.num_labels))
     named = any(name != f'LABEL_{i}' for i, name in enumerate(names))
@@ -101,13 +101,22 @@ def _kind(written: dict, request: Request) -> str:
 def _load(transformers: Any, kind: str, request: Request) -> Any:
     auto = getattr(transformers, kind)
     safely = {**request.options, 'trust_remote_code': False}
-    if not request.pretrained:
-        config = transformers.AutoConfig.from_pretrained(request.what, **safely)
-        return auto.from_config(config, trust_remote_code=False)
+    told = {'output_loading_info': True}
     try:
-        network, report = auto.from_pretrained(
-            request.what, use_safetensors=True, output_loading_info=True, **safely
-        )
+        if request.pretrained:
+            network, report = auto.from_pretrained(
+                request.what, use_safetensors=True, **told, **safely
+            )
+        else:
+            config = transformers.AutoConfig.from_pretrained(request.what, **safely)
+            network = auto.from_config(config, trust_remote_code=False)
+            if request.checkpoint is None:
+                return network
+            weights = weights_of(read_checkpoint(request.checkpoint))
+            # Files have other names than the model, which it translates.
+            network, report = type(network).from_pretrained(
+                None, config=config, state_dict=dict(weights), **told
+            )
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(
             f'{request.who} cannot be loaded: {error}. Its weights must be '
