@@ -113,6 +113,26 @@ class Task(ABC):
         return None
 
     @abstractmethod
+    def run_student(
+        self, student: Any, inputs: Tensor, data_samples: Sequence[Any], labels: Any
+    ) -> dict[str, Any]:
+        """One forward pass of the student, with its own losses on what has labels.
+
+        Args:
+            student (BaseModel): The student.
+            inputs (Tensor): Preprocessed images, shape (N, channels, H, W).
+            data_samples (Sequence): The toolbox's data samples.
+            labels (Any): What :meth:`read_labels` gave.
+
+        Returns:
+            dict: The losses; none if no image has a label.
+
+        Raises:
+            ValueError: If a part of the images has labels, and the student cannot be
+                trained on a part.
+        """
+
+    @abstractmethod
     def make_rows(
         self,
         student: Tensor,

@@ -193,14 +193,16 @@ class LogitDistiller(BaseModel):
 
         Returns:
             tuple[Tensor | None, Tensor | None]: Two scalars, which add up to what
-            ``parse_losses`` gives. None if ``task_loss_weight`` is 0, or the weights
-            of all distillation losses are.
+            ``parse_losses`` gives. None if ``task_loss_weight`` is 0 or no image has a
+            label, or the weights of all distillation losses are 0.
         """
         names = [f'loss_{name}' for name in self.losses]
         distill = {name: losses[name] for name in names}
         task = {name: losses[name] for name in losses if name not in names}
+        # Images without labels have none.
+        has_task = any('loss' in name for name in task)
         return (
-            self.parse_losses(task)[0] if self.task_loss_weight != 0 else None,
+            self.parse_losses(task)[0] if has_task else None,
             self.parse_losses(distill)[0] if self.distils else None,
         )
 
@@ -267,7 +269,7 @@ class LogitDistiller(BaseModel):
         labels = self.task.read_labels(inputs, data_samples)
         teacher = self._ask_teacher(inputs)
         with LogitTap(self._last_layer(), self.logit_layer) as tap:
-            task = self.student.loss(inputs, data_samples)
+            task = self.task.run_student(self.student, inputs, data_samples, labels)
         losses = self._weighted_task(task)
         self._begin(len(data_samples), losses)
         if teacher is None:
@@ -278,10 +280,11 @@ class LogitDistiller(BaseModel):
         rows = self.task.make_rows(
             tap.logits, teacher, aux, data_samples, labels, self._mixes_images()
         )
+        self._check_labels(rows)
         if rows.members:
             rows = replace(rows, teacher=self.teacher.average(rows.members))
         distill = {f'loss_{name}': loss(rows) for name, loss in self.named_losses()}
-        if self.task_loss_weight == 0:
+        if self.task_loss_weight == 0 or not task:
             first = next(iter(distill))
             distill[first] = distill[first] + touch(self.student)
         self._monitor.see_rows(rows)
@@ -297,7 +300,17 @@ class LogitDistiller(BaseModel):
         logged = [*task, *(f'loss_{name}' for name in self.losses)]
         if self.kendall_tau_rows > 0:
             logged.append('kendall_tau')
-        forget_stale_losses(logged)
+        if task:  # or its names show when an image has a label
+            forget_stale_losses(logged)
+
+    def _check_labels(self, rows: LogitRows) -> None:
+        needy = [name for name, loss in self.named_losses() if loss.needs_labels]
+        if rows.labels is None and needy and len(rows) > 0:
+            raise ValueError(
+                f'Losses {needy} need one label an image or pixel, but images of the '
+                'batch have none. Remove the losses, or the images; MCLDLoss does '
+                'without category and mask_same_class.'
+            )
 
     def _ask_teacher(self, inputs: Tensor) -> Tensor | list[Tensor | None] | None:
         """The teacher's logits, or those of several; None while it rests."""

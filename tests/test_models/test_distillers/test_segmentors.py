@@ -399,3 +399,43 @@ def test_teachers_of_several_strides(average: str) -> None:
     ]
     expected = model.teacher.average(full).argmax(1)
     assert torch.equal(torch.cat([s.pred_sem_seg.data for s in found]), expected)
+
+
+def test_images_without_labels() -> None:
+    student = segmentor(head(dropout_ratio=0))
+    model = distiller(student=student, task_loss_weight=0.0, **KD)
+    data = batch()
+    for sample in data['data_samples']:
+        del sample.gt_sem_seg
+    # The second image is smaller, and padded to the right and below.
+    data['inputs'][1] = data['inputs'][1][:, :24, :40]
+    losses, data = step(model, data)
+    assert set(losses) == {'loss_kd', 'teacher_agreement'}
+    logits, teacher = model.student(data['inputs']), model.teacher(data['inputs'])
+    rows = [
+        torch.cat([each[0].flatten(1), each[1, :, :3, :5].flatten(1)], 1).T
+        for each in (logits, teacher)
+    ]
+    torch.testing.assert_close(losses['loss_kd'], kd_loss(*rows, 2.0))
+
+
+def test_some_images_without_labels() -> None:
+    student = segmentor(head(dropout_ratio=0))
+    model, data = distiller(student=student, **KD), batch()
+    labels = data['data_samples'][0].gt_sem_seg.data
+    del data['data_samples'][1].gt_sem_seg
+    losses, data = step(model, data)
+    assert 'gt_sem_seg' not in data['data_samples'][1]
+    logits, teacher = model.student(data['inputs']), model.teacher(data['inputs'])
+    large = interpolate(logits, (32, 48), mode='bilinear', align_corners=False)
+    entropy = nn.functional.cross_entropy(
+        large[:1], labels, ignore_index=255, reduction='sum'
+    )
+    # mmseg's mean is over all pixels, also those that are ignored.
+    torch.testing.assert_close(losses['decode.loss_ce'], entropy / (2 * 32 * 48))
+    at = (labels[:, 4::8, 4::8] != 255).flatten()
+    rows = [
+        torch.cat([each[0].flatten(1)[:, at], each[1].flatten(1)], 1).T
+        for each in (logits, teacher)
+    ]
+    torch.testing.assert_close(losses['loss_kd'], kd_loss(*rows, 2.0))
