@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import copy
 import json
 import sys
 import zipfile
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -464,9 +466,9 @@ def save_onnx(model: nn.Module, path: Path, batch: int | None = None) -> str:
     return str(path)
 
 
+HAS_EXPORT = tuple(map(int, torch.__version__.split('.')[:2])) >= (2, 8)
 NEEDS_EXPORT = pytest.mark.skipif(
-    tuple(map(int, torch.__version__.split('.')[:2])) < (2, 8),
-    reason='this torch writes programs of another form',
+    not HAS_EXPORT, reason='this torch writes programs of another form'
 )
 FILES = [
     pytest.param('exported', save_exported, '.pt2', id='exported', marks=NEEDS_EXPORT),
@@ -740,3 +742,170 @@ def test_a_missing_library_is_named(
     monkeypatch.setitem(sys.modules, 'timm', None)
     with pytest.raises(ImportError, match=r'pip install "mmkd_logit\[timm\]"'):
         Teacher(timm='test_resnet').load(student)
+
+
+# How it runs
+
+
+@pytest.fixture(scope='module')
+def small(
+    tmp_path_factory: pytest.TempPathFactory, plain: Plain, of_torchvision: tuple
+) -> dict[str, dict]:
+    """A small teacher of each source."""
+    folder = tmp_path_factory.mktemp('small')
+    save_timm(folder / 'timm', 'test_vit', img_size=32)
+    save_hugging_face(folder / 'hf', 'vit')
+    found: dict[str, dict] = dict(
+        timm=dict(timm=str(folder / 'timm')),
+        huggingface=dict(huggingface=str(folder / 'hf')),
+        torchvision=dict(
+            torchvision='squeezenet1_1',
+            checkpoint=of_torchvision[1],
+            options=dict(num_classes=CLASSES),
+        ),
+    )
+    for source, save, suffix in [each.values for each in FILES if HAS_EXPORT]:
+        path = save(plain, folder / f'teacher{suffix}')
+        found[source] = {source: path, 'preprocess': PIXELS}
+    return found
+
+
+EVERY_SOURCE = pytest.mark.parametrize(
+    'source',
+    ['timm', 'huggingface', 'torchvision']
+    + [pytest.param(name, marks=NEEDS_EXPORT) for name in ('exported', 'onnx')],
+)
+
+
+@EVERY_SOURCE
+def test_options(source: str, small: dict[str, dict], student: BaseModel) -> None:
+    images = pictures(32, 32)
+    settings = small[source]
+    expected = logits_of(student, images, **settings)
+    if source == 'onnx':
+        with pytest.raises(ValueError, match='takes no dtype and no channels_last and'):
+            Teacher(**settings, dtype='bfloat16', channels_last=True, compile=True)
+        return
+    narrow = logits_of(student, images, dtype='bfloat16', **settings)
+    error = (narrow.float() - expected).norm() / expected.norm()
+    assert 0 < error < 0.05
+    last = logits_of(student, images, channels_last=True, **settings)
+    torch.testing.assert_close(last, expected, rtol=1e-4, atol=1e-4)
+    compiled = logits_of(student, images, compile=dict(backend='eager'), **settings)
+    torch.testing.assert_close(compiled, expected, rtol=1e-4, atol=1e-4)
+
+
+@EVERY_SOURCE
+def test_a_step(
+    source: str, small: dict[str, dict], student: BaseModel, batch: Callable
+) -> None:
+    """The teacher is in no state, and gives no gradient to anyone."""
+    model = MODELS.build(
+        dict(
+            type='mmkd_logit.LogitDistiller',
+            student=dict(
+                type='ImageClassifier',
+                backbone=dict(type='mmkd_logit.CIFARResNet', arch='resnet8'),
+                neck=dict(type='GlobalAveragePooling'),
+                head=dict(type='LinearClsHead', num_classes=CLASSES, in_channels=64),
+                data_preprocessor=dict(mean=MEAN, std=STD, to_rgb=True),
+            ),
+            teacher=small[source],
+            losses=dict(kd=dict(type='KDLoss')),
+        )
+    )
+    model.init_weights()
+    before = copy.deepcopy(model.teacher.module.state_dict())
+    data = batch() | dict(inputs=torch.randint(256, (4, 3, 32, 32)))
+    samples = data['data_samples']
+    losses = model(**model.data_preprocessor(data, True), mode='loss')
+    model.parse_losses(losses)[0].backward()
+    assert losses['loss_kd'] > 0
+    assert not any('teacher' in name for name in model.state_dict())
+    after = model.teacher.module.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    inputs = model.data_preprocessor(data)['inputs']
+    found = model.teacher_predictions(inputs, samples)
+    expected = model.teacher(inputs).softmax(1)
+    torch.testing.assert_close(torch.stack([s.pred_score for s in found]), expected)
+    assert copy.deepcopy(model).teacher is model.teacher
+
+
+# CLIP of mmpretrain
+
+
+class Letters:
+    """A tokenizer whose words are letters."""
+
+    def get_vocab(self) -> dict[str, int]:
+        ends = ['<|startoftext|>', '<|endoftext|>']
+        return {each: i for i, each in enumerate([*map(chr, range(97, 123)), *ends])}
+
+    def tokenize(self, text: str) -> list[str]:
+        return [letter for letter in text if letter.isalpha()]
+
+    def convert_tokens_to_ids(self, tokens: list[str]) -> list[int]:
+        return [ord(token) - 97 for token in tokens]
+
+
+@pytest.fixture
+def clip(monkeypatch: pytest.MonkeyPatch) -> dict:
+    from mmpretrain.registry import MODELS as OF_MMPRETRAIN
+
+    # Without its extra dependencies, of which CLIP needs none but a tokenizer,
+    # mmpretrain registers functions that ask for them.
+    if not isinstance(OF_MMPRETRAIN.get('CLIPZeroShot'), type):
+        for name in ('CLIP', 'CLIPZeroShot'):
+            monkeypatch.delitem(OF_MMPRETRAIN.module_dict, name)
+        import_module('mmpretrain.models.multimodal.clip')
+    layers = dict(width=16, layers=1, heads=2)
+    return dict(
+        type='CLIPZeroShot',
+        vision_backbone=dict(
+            type='VisionTransformer',
+            arch=dict(
+                embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=32
+            ),
+            img_size=32,
+            patch_size=8,
+            out_type='cls_token',
+        ),
+        projection=dict(type='CLIPProjection', in_channels=16, out_channels=8),
+        text_backbone=dict(type='CLIPTransformer', **layers, attn_mask=None),
+        tokenizer=dict(type=Letters),
+        vocab_size=28,
+        transformer_width=16,
+        proj_dim=8,
+        context_length=32,
+        text_prototype=['ant', 'bee', 'cat', 'dog', 'emu'],
+        data_preprocessor=dict(
+            type='MultiModalDataPreprocessor', mean=STD, std=MEAN, to_rgb=True
+        ),
+    )
+
+
+def test_zero_shot_clip(clip: dict, student: BaseModel, tmp_path: Path) -> None:
+    images = pictures(32, 32)
+    torch.manual_seed(1)
+    plain = MODELS.build(copy.deepcopy(clip)).eval()
+    nn.init.normal_(plain.visual.cls_token)
+    path = tmp_path / 'clip.pth'
+    torch.save(plain.state_dict(), path)
+    bgr = np.stack([np.asarray(each)[..., ::-1] for each in images])
+    data = {'inputs': torch.from_numpy(bgr.copy()).permute(0, 3, 1, 2)}
+    with torch.no_grad():
+        scores = plain.predict(plain.data_preprocessor(data)['images'])
+    expected = torch.stack([sample.pred_score for sample in scores])
+
+    teacher = Teacher(model=clip, checkpoint=str(path))
+    teacher.load(student)
+    assert teacher.classes == ('ant', 'bee', 'cat', 'dog', 'emu')
+    teacher.meet(CLASSES, None, teacher.module.num_classes, 2)
+    logits = teacher(seen_by(student, images))
+    assert_close(logits.softmax(1), expected)
+    # Logits of cosines, which the temperature of CLIP makes about 14 times as large.
+    assert logits.abs().max() > 1
+    narrow = Teacher(model=clip, checkpoint=str(path), dtype='bfloat16')
+    narrow.load(student)
+    given = narrow(seen_by(student, images)).float()
+    assert (given - logits).norm() / logits.norm() < 0.05
