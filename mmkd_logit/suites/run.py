@@ -28,6 +28,7 @@ from mmkd_logit.suites.suite import (
     as_arguments,
     as_text,
     has_checkpoint,
+    toolbox_teacher,
 )
 from mmkd_logit.version import __version__
 from mmkd_logit.visualization import RunLog, log_files
@@ -269,6 +270,8 @@ def plan_runs(suite: Suite, work_dir: Path, threads: int = 1) -> list[Run]:
 def _needs(row: Row, cfg: Config, teacher: Run) -> bool:
     """Whether the teacher must be trained for a row."""
     if not is_distiller(cfg.model) or CHECKPOINT in row.options:
+        return False
+    if toolbox_teacher(cfg) is None:
         return False
     return teacher.record().get('teaches', False) or not has_checkpoint(cfg)
 
