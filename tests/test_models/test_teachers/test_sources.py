@@ -203,6 +203,16 @@ def test_timm_refuses(student: BaseModel, tmp_path: Path) -> None:
         logits_of(student, images, timm=folder, options=dict(pretrained=True))
 
 
+def test_a_timm_that_unpickles_is_refused(
+    student: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timm, '__version__', '1.0.9')
+    with pytest.raises(ValueError, match=r'needs timm 1\.0\.27 or newer, but 1\.0\.9'):
+        Teacher(timm='test_resnet').load(student)
+    with pytest.warns(UserWarning, match='random weights'):
+        Teacher(timm='test_resnet', checkpoint=None).load(student)
+
+
 def test_names_of_imagenet_in_timm(student: BaseModel) -> None:
     teacher = Teacher(timm='test_resnet', checkpoint=None)
     with pytest.warns(UserWarning, match='random weights'):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from mmkd_logit.models.teachers.sources.source import (
     load_file,
 )
 
+# The first release that reads nothing but weights.
+_SAFE = (1, 0, 27)
 _REFUSED = {
     'pretrained': 'without teacher.checkpoint the weights are those of timm.',
     'checkpoint_path': 'name the file in teacher.checkpoint.',
@@ -43,6 +46,13 @@ def build(request: Request) -> Found:
     """
     timm = import_extra('timm', 'timm', request.who)
     check_options(request, _REFUSED)
+    version = tuple(map(int, re.findall(r'\d+', timm.__version__)[:3]))
+    if request.pretrained and version < _SAFE:
+        raise ValueError(
+            f'{request.who} needs timm {".".join(map(str, _SAFE))} or newer, but '
+            f'{timm.__version__} is installed, which reads pickled weights in a way '
+            'that could run code. Update it, or give a checkpoint.'
+        )
     name, options = request.what, dict(request.options)
     if Path(name).expanduser().is_dir():
         name = f'local-dir:{Path(name).expanduser()}'
