@@ -68,6 +68,7 @@ EXTRAS = {
     'onnx': ['onnxruntime'],
     'test': [
         'pytest>=8',
+        'pytest-xdist>=3.5',
         'pyyaml',
         'onedl-mim>=0.5',
         'timm>=1.0.27',

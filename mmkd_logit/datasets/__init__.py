@@ -1,7 +1,9 @@
-"""The digits default."""
+"""Built-in data, and readers of data that mmpretrain has none of."""
 
 from mmkd_logit import registry  # noqa: F401  first: its error names the extras
 from mmkd_logit.datasets.digit_pairs import DigitPairs
 from mmkd_logit.datasets.digits import Digits
+from mmkd_logit.datasets.stl10 import STL10
+from mmkd_logit.datasets.tiny_imagenet import TinyImageNet
 
-__all__ = ['DigitPairs', 'Digits']
+__all__ = ['STL10', 'DigitPairs', 'Digits', 'TinyImageNet']

@@ -137,6 +137,7 @@ class SegmentationTask(Task):
             aux=None if aux is None else pixels.take(aux),
             labels=pixels.labels if all(map(_has_labels, data_samples)) else None,
             image_index=None if images is None else images[pixels.image],
+            batch_index=pixels.image,
         )
 
     def at_image_size(
