@@ -134,8 +134,8 @@ def test_bad_settings(distiller: Callable, classifier: MakeConfig) -> None:
     ]:
         with pytest.raises(ValueError, match=match):
             distiller(teacher=teacher)
-    with pytest.raises(TypeError, match=r"teacher\[0\] has the unknown key 'wieght'"):
-        distiller(teacher=[one | dict(wieght=1), one])
+    with pytest.raises(TypeError, match=r"teacher\[0\] has the unknown key 'share'"):
+        distiller(teacher=[one | dict(share=1), one])
     with pytest.raises(ValueError, match="must be 'logits' or 'probabilities', but"):
         distiller(teacher_average='softmax')
     with pytest.raises(ValueError, match='needs a list of teachers, but got one'):
