@@ -226,6 +226,16 @@ class LogitDistiller(BaseModel):
                 number of classes than the student.
         """
         super().init_weights()
+        self.load_teacher()
+
+    def load_teacher(self) -> None:
+        """Build the teacher and read its weights, if that is not done.
+
+        Raises:
+            FileNotFoundError: If the teacher's checkpoint does not exist.
+            ValueError: If it does not fit the teacher, or the teacher has another
+                number of classes than the student.
+        """
         self.teacher.load(self.student)
         classes = layer_channels(self._last_layer())[1]
         modules = []
