@@ -39,7 +39,7 @@ PARAMETERS = {
     'res20_digitpairs': 278_036,
     'res18_in1k': 11_689_512,
     'mobilenetv1_in1k': 4_231_976,
-    'fcn-r18w4_scenes': 46_845,
+    'fcn-r18w8_scenes': 185_663,
     'fcn-r18w16_scenes': 739_275,
     'pspnet-r18_cityscapes': 12_790_086,
     'deeplabv3-r18_cityscapes': 13_986_374,

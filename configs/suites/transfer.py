@@ -1,5 +1,8 @@
 # Do the features that a student learns on CIFAR-100 serve other data? MCLD's linear
 # probe: resnet32x4 teaches resnet8x4, then a classifier is trained on frozen features.
+prepare = {
+    'data/cifar100': ['dataset_converters/download_cifar100.py', 'data/cifar100'],
+}
 _teacher = '../baseline/cifar100/res32x4.py'
 _students = {
     'plain student': '../baseline/cifar100/res8x4.py',

@@ -68,17 +68,17 @@ def ctkd_loss(student: Tensor, teacher: Tensor, tau: Tensor) -> Tensor:
         value = divergence.sum()
         if tau.requires_grad:
             spread = t.sub_(p.mul_(t).sum(1, keepdim=True))
-            # Of large logits the products leave the range of float32.
-            along = (spread.double() * divergence).sum()
-            for_tau.add_(2 * value - along - (s * slope).sum(dtype=torch.float64))
+            along = spread.mul_(divergence).sum() + s.mul_(slope).sum()
+            for_tau.add_(2 * value - along)
         return value * one**2, slope.mul_(one)
 
     loss = closed_form_loss(student, teacher, chunk)
     if not tau.requires_grad:
         return loss
     for_tau *= fixed / max(1, len(student))
+    # Of absurd logits products leave the range of the type, and cancel.
     most = torch.finfo(tau.dtype).max
-    slope = for_tau.clamp(-most, most)
+    slope = for_tau.nan_to_num(nan=0.0).clamp(-most, most)
     return loss + loss_of_sum(
         tau, loss.dtype, lambda _: (torch.zeros_like(for_tau), slope), 1.0
     )

@@ -70,12 +70,11 @@ def cwd_loss(
         for size in sizes:
             parts = _parts(start, size, student)
             start += size
-            norm_q, one_q = _log_sum_exp(student, parts, dtype, tau)
-            norm_p, one_p = _log_sum_exp(teacher, parts, dtype, tau)
-            one = one_q * one_p
+            of_student = _LogSoftmax(student, parts, dtype, tau)
+            of_teacher = _LogSoftmax(teacher, parts, dtype, tau)
+            one = of_student.one * of_teacher.one
             for part in parts:
-                log_q = _tempered(student[part], dtype, tau)[0].sub_(norm_q)
-                log_p = _tempered(teacher[part], dtype, tau)[0].sub_(norm_p)
+                log_q, log_p = of_student.rows(part), of_teacher.rows(part)
                 p = log_p.exp()
                 total += log_p.sub_(log_q).mul_(p).sum() * one
                 if grad is not None:
@@ -93,23 +92,43 @@ def _parts(start: int, size: int, logits: Tensor) -> list[slice]:
     return [slice(at, min(at + step, stop)) for at in range(start, stop, step)]
 
 
-def _tempered(logits: Tensor, dtype: torch.dtype, tau: float) -> tuple[Tensor, Tensor]:
-    """A copy over the temperature, and a 1 or, if a logit is not finite, NaN."""
-    copied = logits.to(dtype, copy=True)
-    return copied, _temper(copied, tau)
+class _LogSoftmax:
+    """Log-softmax of each class over the rows of an image, some rows at a time.
 
+    Args:
+        logits (Tensor): Of all images, shape (N, C).
+        parts (list[slice]): The rows of the image.
+        dtype (torch.dtype): Float32 or wider.
+        tau (float): Temperature.
+    """
 
-def _log_sum_exp(
-    logits: Tensor, parts: list[slice], dtype: torch.dtype, tau: float
-) -> tuple[Tensor, Tensor]:
-    """Log of the sum over the rows of an image, shape (C,); and a 1 or NaN."""
-    top = logits.new_full(logits.shape[1:], -torch.inf, dtype=dtype)
-    total = torch.zeros_like(top, dtype=torch.float64)
-    ones = torch.ones((), dtype=dtype, device=logits.device)
-    for part in parts:
-        z, one = _tempered(logits[part], dtype, tau)
-        higher = torch.maximum(top, z.amax(0))
-        total *= (top - higher).exp()
-        total += z.sub_(higher).exp_().sum(0)
-        top, ones = higher, ones * one
-    return top + total.log().to(dtype), ones
+    def __init__(
+        self, logits: Tensor, parts: list[slice], dtype: torch.dtype, tau: float
+    ) -> None:
+        self.logits, self.dtype, self.tau = logits, dtype, tau
+        self.one = torch.ones((), dtype=dtype, device=logits.device)
+        """NaN if a logit is not finite."""
+        self._whole: Tensor | None = None
+        if len(parts) == 1:
+            self._whole = self._tempered(parts[0]).log_softmax(0)
+            return
+        top = logits.new_full(logits.shape[1:], -torch.inf, dtype=dtype)
+        total = torch.zeros_like(top, dtype=torch.float64)
+        for part in parts:
+            z = self._tempered(part)
+            higher = torch.maximum(top, z.amax(0))
+            total *= (top - higher).exp()
+            total += z.sub_(higher).exp_().sum(0)
+            top = higher
+        self._norm = top + total.log().to(dtype)
+
+    def _tempered(self, part: slice) -> Tensor:
+        copied = self.logits[part].to(self.dtype, copy=True)
+        self.one = self.one * _temper(copied, self.tau)
+        return copied
+
+    def rows(self, part: slice) -> Tensor:
+        """Of some rows, once for each; the caller may overwrite it."""
+        if self._whole is not None:
+            return self._whole
+        return self._tempered(part).sub_(self._norm)

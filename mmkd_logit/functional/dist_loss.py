@@ -92,7 +92,7 @@ def dist_loss_over_ranks(
         rows, mean, moments = classes.over_ranks(sum_over_ranks)
         some = rows.clamp(min=1)
         # What rounding leaves of a class that does not vary.
-        least = some * (16 * torch.finfo(torch.float64).eps * mean).square()
+        least = some * (16 * torch.finfo(soft.dtype).eps * mean).square()
         in_class, *to_class = _pearson(moments, (moments[:2] > least).all(0))
         total = beta * ranks * (len(student) - agreement) / some
         total = total + gamma * (1 - in_class.mean()) * (rows > 0)
@@ -127,7 +127,7 @@ class _ClassMoments:
 
     def add(self, q: Tensor, p: Tensor) -> None:
         """Add rows of probabilities, shape (n, C)."""
-        mean = torch.stack([x.mean(0, dtype=torch.float64) for x in (q, p)])
+        mean = torch.stack([x.mean(0) for x in (q, p)]).double()
         q, p = q - mean[0].to(q.dtype), p - mean[1].to(p.dtype)
         off = mean - self.mean
         rows = self.rows + len(q)
@@ -163,9 +163,8 @@ def _go_over(soft: SoftRows) -> tuple[Tensor, Tensor, _ClassMoments]:
 
 def _products(q: Tensor, p: Tensor, dim: int) -> Tensor:
     """Sums of q^2, p^2 and q p along a dimension, shape (3, ...)."""
-    return torch.stack(
-        [(x * y).sum(dim, dtype=torch.float64) for x, y in ((q, q), (p, p), (q, p))]
-    )
+    pairs = ((q, q), (p, p), (q, p))
+    return torch.stack([(x * y).sum(dim) for x, y in pairs]).double()
 
 
 def _apart(off: Tensor) -> Tensor:

@@ -195,7 +195,7 @@ def _class_term(
     for _, q, p in soft:
         apart.addmm_((q - p).t(), q + p)
     apart = _symmetric(sum_over_ranks(apart))
-    total = apart.square().sum(dtype=torch.float64) / classes
+    total = _sum_of_squares(apart) / classes
     if grad is not None:
         apart.mul_(4 * ranks / classes)
         for part, q, _ in soft:
@@ -209,9 +209,15 @@ def _small_batch_term(soft: SoftRows, grad: Tensor | None) -> Tensor:
     parts = [(q, p) for _, q, p in soft]
     if not parts:
         return soft.one.new_zeros(())
-    q, p = (torch.cat(each) for each in zip(*parts))
-    apart = _symmetric((q + p) @ (q - p).t())
-    total = apart.square().sum(dtype=torch.float64) / rows
+    q, p = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts))
+    gap = q - p
+    del p, parts
+    soft.forget()
+    # Q + P is 2 Q less the gap.
+    apart = (q @ gap.t()).mul_(2).addmm_(gap, gap.t(), alpha=-1)
+    del gap
+    apart = _symmetric(apart)
+    total = _sum_of_squares(apart) / rows
     if grad is not None:
         grad += soft.back(q, apart.mul_(4 / rows) @ q)
     return total * soft.one
@@ -244,3 +250,8 @@ def _batch_term(
 
 def _symmetric(matrix: Tensor) -> Tensor:
     return (matrix + matrix.t()).mul_(0.5)
+
+
+def _sum_of_squares(matrix: Tensor) -> Tensor:
+    """In float64, without a copy of the matrix."""
+    return torch.linalg.vector_norm(matrix).double().square()

@@ -525,7 +525,7 @@ def _said(error: BaseException) -> str:
 
 
 def prepare_data(suite: Suite) -> None:
-    """Make the data of a suite, where it is not there yet.
+    """Make the data of a suite, where it is not there yet and a config reads it.
 
     Args:
         suite (Suite): The suite.
@@ -534,7 +534,7 @@ def prepare_data(suite: Suite) -> None:
         ValueError: If the script fails. It holds what the script said.
     """
     for folder, (script, *arguments) in suite.prepare.items():
-        if Path(folder).exists():
+        if Path(folder).exists() or not _is_read(folder, suite):
             continue
         command = [sys.executable, str(shipped_folder('tools') / script), *arguments]
         result = subprocess.run(command, capture_output=True, text=True)
@@ -542,3 +542,9 @@ def prepare_data(suite: Suite) -> None:
             raise ValueError(
                 f'{" ".join(command)} could not make {folder}:\n{result.stderr}'
             )
+
+
+def _is_read(folder: str, suite: Suite) -> bool:
+    """Whether a config has not been told to find its data elsewhere."""
+    loaders = (row.read().train_dataloader for row in (*suite.needed, *suite.rows))
+    return any(loader.dataset.get('data_root') == folder for loader in loaders)

@@ -10,7 +10,14 @@ from mmengine.config import Config, DictAction
 
 from mmkd_logit.apis import build_model
 from mmkd_logit.models.settings import build_part
-from mmkd_logit.suites import Row, Suite, read_suite, suite_of_configs
+from mmkd_logit.suites import (
+    Row,
+    Suite,
+    plan_runs,
+    prepare_data,
+    read_suite,
+    suite_of_configs,
+)
 from mmkd_logit.suites.suite import as_arguments, has_checkpoint, toolbox_teacher
 
 SUITES = Path(__file__).parents[2] / 'configs' / 'suites'
@@ -299,3 +306,40 @@ def test_options_as_arguments() -> None:
     for value in ('3', 'a,b', {'b': 1}, 'None', ['1'], 'x y'):
         with pytest.raises(ValueError, match=re.escape(f'key={value!r} cannot be')):
             as_arguments({'key': value})
+
+
+def test_data_are_made_where_a_config_reads_them(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not where the user has set another folder."""
+    monkeypatch.chdir(tmp_path)
+    made = {'made': ['missing_tool.py', 'made']}
+    suite = replace(make_suite(config), prepare=made)
+    prepare_data(suite)
+    reads = suite.with_options({'train_dataloader.dataset.data_root': 'made'})
+    with pytest.raises(ValueError, match='could not make made'):
+        prepare_data(reads)
+    (tmp_path / 'made').mkdir()
+    prepare_data(reads)
+
+
+def test_a_student_that_a_row_probes(config: Path, tmp_path: Path) -> None:
+    probe = config.with_name('probe.py')
+    probe.write_text(
+        "_base_ = './small.py'\n"
+        "model = dict(_delete_=True, type='mmkd_logit.LinearProbe', num_classes=10, "
+        f"config={str(config)!r}, checkpoint='missing.pth')\n"
+    )
+    suite = make_suite(config, rows=[Row('a', probe)], baseline='a')
+    with pytest.raises(ValueError, match="'missing.pth' of the student that row 'a'"):
+        suite.check()
+    student = Row('plain/small', config)
+    suite = make_suite(config, rows=[Row('a', probe, student=student)], baseline='a')
+    suite.check()
+    runs = plan_runs(suite, tmp_path / 'runs')
+    of_student, of_row = runs[: len(suite.seeds)], runs[len(suite.seeds) :]
+    assert [run.row for run in of_student] == [student] * len(suite.seeds)
+    assert [run.teacher for run in of_row] == of_student
+    assert [run.seed for run in of_row] == suite.seeds
+    with pytest.raises(ValueError, match='has a student, but .* has no LinearProbe'):
+        replace(suite, rows=[Row('a', config, student=student)]).check()

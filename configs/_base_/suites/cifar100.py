@@ -1,5 +1,8 @@
 # Rows of the papers' tables on CIFAR-100, by pair. RepDistiller reports the last epoch,
 # mdistiller and LSKD the best one; the others do not say which.
+prepare = {
+    'data/cifar100': ['dataset_converters/download_cifar100.py', 'data/cifar100'],
+}
 _repdistiller = 'https://github.com/HobbitLong/RepDistiller'
 _lskd = 'https://github.com/sunshangquan/logit-standardization-KD'
 _mdistiller = 'https://github.com/megvii-research/mdistiller'
