@@ -25,6 +25,8 @@ class LogitRows:
             from, shape (N,): the same in every epoch, another for every image.
         batch_index (Tensor, optional): Place in the batch of the image that each row
             comes from, shape (N,). An image that is there twice has two places.
+        members (tuple[Tensor | None, ...]): Logits of each of several teachers, shape
+            (N, C), None for one that rests. Empty if there is one.
 
     Raises:
         ValueError: If the parts do not have the same rows and classes.
@@ -36,6 +38,7 @@ class LogitRows:
     labels: Tensor | None = None
     image_index: Tensor | None = None
     batch_index: Tensor | None = None
+    members: tuple[Tensor | None, ...] = ()
 
     def __post_init__(self) -> None:
         if self.student.ndim != 2:
@@ -43,8 +46,8 @@ class LogitRows:
                 'The last layer of the student must give logits of shape (rows, '
                 f'classes), but gave {tuple(self.student.shape)}.'
             )
-        for name in ('teacher', 'aux'):
-            value = getattr(self, name)
+        of_all = [('teacher', self.teacher), ('aux', self.aux)]
+        for name, value in [*of_all, *(('teacher', each) for each in self.members)]:
             if value is not None and value.shape != self.student.shape:
                 raise ValueError(
                     f'{name} has the shape {tuple(value.shape)}, but the student has '
@@ -115,11 +118,18 @@ class LogitRows:
         Returns:
             LogitRows: Those rows, in the graph of the step.
         """
-        others = self.aux, self.labels, self.image_index, self.batch_index
+
+        def some(part: Tensor | None) -> Tensor | None:
+            return None if part is None else part.index_select(0, index)
+
         return LogitRows(
             self.student.index_select(0, index),
             self.teacher.index_select(0, index),
-            *(None if part is None else part.index_select(0, index) for part in others),
+            some(self.aux),
+            some(self.labels),
+            some(self.image_index),
+            some(self.batch_index),
+            tuple(map(some, self.members)),
         )
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import BaseModel
-from mmengine.runner import Runner
-from torch import Tensor
+from mmengine.runner import BaseLoop, Runner
 
-from mmkd_logit.models import LogitDistiller
+from mmkd_logit.models import Teacher
 from mmkd_logit.models.distillers import distiller_in
+from mmkd_logit.models.teachers.classes import match_class_names
 from mmkd_logit.registry import HOOKS
 from mmkd_logit.rng import side_rng
 
@@ -22,9 +19,9 @@ class TeacherCheckHook(Hook):
 
     A teacher that is wrong (other weights, other normalization, other order of the
     classes) still gives logits, and distillation quietly fails. This makes it loud.
-    If its checkpoint names its classes, they must be those of the training set, in
-    the same order. Its metrics on the validation set are logged as
-    ``teacher/<metric>`` before training. A resumed run does not repeat it.
+    If it names its classes, they must be those of the training set, in the same order,
+    or found by the teacher's ``class_map``. Its metrics on the validation set are
+    logged as ``teacher/<metric>`` before training. A resumed run does not repeat it.
 
     Args:
         metric (str, optional): The metric that is compared, such as 'accuracy/top1'.
@@ -59,11 +56,19 @@ class TeacherCheckHook(Hook):
         self.metric = metric
         self.minimum = minimum
 
+    def before_run(self, runner: Runner) -> None:
+        """Tell the distiller the names of the classes, before it loads its teacher."""
+        if isinstance(runner._train_loop, BaseLoop):  # it trains
+            model = distiller_in(runner.model, type(self).__name__)
+            model.class_names = _class_names(runner)
+
     def before_train(self, runner: Runner) -> None:
         """Evaluate, log, compare."""
         if runner.iter > 0:
             return
-        self._check_classes(runner)
+        teacher = distiller_in(runner.model, type(self).__name__).teacher
+        for each in teacher.members.values():
+            self._check_classes(runner, each)
         if runner.val_loop is None:
             raise ValueError(
                 'TeacherCheckHook evaluates on the validation set, but the config has '
@@ -86,7 +91,6 @@ class TeacherCheckHook(Hook):
                 f'{list(metrics)}.'
             )
         if not metrics[self.metric] >= self.minimum:
-            teacher = distiller_in(runner.model, type(self).__name__).teacher
             raise ValueError(
                 f'{teacher.name} with the weights {teacher.checkpoint} reaches '
                 f'{self.metric}={metrics[self.metric]:.2f} on the validation set, '
@@ -95,13 +99,13 @@ class TeacherCheckHook(Hook):
                 'default_hooks.teacher_check.minimum.'
             )
 
-    def _check_classes(self, runner: Runner) -> None:
-        teacher = distiller_in(runner.model, type(self).__name__).teacher
-        theirs = teacher.classes
-        meta = getattr(runner.train_dataloader.dataset, 'metainfo', {})
-        ours = meta.get('classes')
-        if not theirs or not ours or tuple(theirs) == tuple(ours):
+    def _check_classes(self, runner: Runner, teacher: Teacher) -> None:
+        theirs, ours = teacher.classes, _class_names(runner)
+        if not theirs or not ours or theirs == ours or teacher.class_map is not None:
             return
+        found, missing = match_class_names(ours, theirs)
+        if found == list(range(len(theirs))) and not missing:
+            return  # other synonyms of the same
         differ = [i for i, pair in enumerate(zip(theirs, ours)) if len(set(pair)) > 1]
         first = differ[0] if differ else min(len(theirs), len(ours)) - 1
         what = (
@@ -112,10 +116,14 @@ class TeacherCheckHook(Hook):
         # A few other words for the same things are common; another order is fatal.
         same_set = set(theirs) == set(ours)
         if len(theirs) != len(ours) or same_set or 2 * len(differ) > len(ours):
+            remedy = (
+                "Set teacher.class_map='names'."
+                if not missing
+                else 'Take a teacher trained on these classes in this order, set the '
+                "data set's metainfo, or set teacher.class_map."
+            )
             raise ValueError(
-                f'{what} The student would learn the wrong classes. Take a teacher '
-                "trained on these classes in this order, or set the data set's "
-                'metainfo.'
+                f'{what} The student would learn the wrong classes. {remedy}'
             )
         runner.logger.warning(what)
 
@@ -127,17 +135,13 @@ class TeacherCheckHook(Hook):
         runner.logger.info(f'Evaluating {model.teacher.name} before training.')
         for batch in loader:
             data = model.data_preprocessor(batch, False)
-            samples = self._predict(model, data['inputs'], data['data_samples'])
+            samples = model.teacher_predictions(data['inputs'], data['data_samples'])
             evaluator.process(data_samples=samples, data_batch=batch)
         return evaluator.evaluate(len(loader.dataset))
 
-    def _predict(
-        self, model: LogitDistiller, inputs: Tensor, data_samples: list
-    ) -> list[Any]:
-        """Predictions of the teacher; from its logits if it is of another library."""
-        if isinstance(model.teacher.module, BaseModel):
-            samples = model.teacher.predict(inputs, data_samples)
-            if isinstance(samples, list):
-                return samples
-        logits = model.teacher(inputs)
-        return model.task.predictions(model.student, logits, inputs, data_samples)
+
+def _class_names(runner: Runner) -> tuple[str, ...] | None:
+    """Names of the classes of the training set, if it has them."""
+    meta = getattr(runner.train_dataloader.dataset, 'metainfo', {})
+    names = meta.get('classes')
+    return tuple(map(str, names)) if names else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -22,7 +23,7 @@ from mmkd_logit.models.distillers.step_monitor import (
 )
 from mmkd_logit.models.losses import LogitLoss, losses_of, touch
 from mmkd_logit.models.settings import build_part, check_keys, is_distiller
-from mmkd_logit.models.teachers import Teacher
+from mmkd_logit.models.teachers import Teacher, Teachers
 from mmkd_logit.registry import MODELS
 from mmkd_logit.rng import side_rng
 from mmkd_logit.structures import LogitRows, LogitStrips
@@ -39,8 +40,9 @@ class LogitDistiller(BaseModel):
     Args:
         student (dict): Config of the student, an ordinary mmpretrain classifier or
             mmseg segmentor.
-        teacher (dict): Settings of :class:`Teacher`: ``config`` or ``model``, and
-            ``checkpoint``.
+        teacher (dict | list[dict]): Settings of :class:`Teacher`: what names it, as
+            ``config``, and ``checkpoint``. A list: those of several, each with
+            ``weight`` and ``name`` besides, see :class:`Teachers`.
         losses (dict[str, dict]): Configs of the distillation losses by name. Each is
             logged as ``loss_<name>``.
         aux_head (dict, optional): Config of DHKD's auxiliary head, on which losses
@@ -57,6 +59,8 @@ class LogitDistiller(BaseModel):
         kendall_tau_rows (int): Largest number of rows a step, drawn at random, of which
             Kendall's tau of student and teacher is logged, as ``kendall_tau``.
             Defaults to 0: it is not logged.
+        teacher_average (str): What is averaged of several teachers: 'logits' or
+            'probabilities'. Defaults to 'logits'.
         data_preprocessor (dict, optional): Config of the student's data
             preprocessor, if it is not in ``student``. The Runner fills it in.
             Defaults to None.
@@ -76,13 +80,14 @@ class LogitDistiller(BaseModel):
     def __init__(
         self,
         student: dict,
-        teacher: dict,
+        teacher: dict | list[dict],
         losses: dict[str, dict],
         aux_head: dict | None = None,
         task_loss_weight: float = 1.0,
         logit_layer: str | None = None,
         resolution: str = 'student',
         kendall_tau_rows: int = 0,
+        teacher_average: str = 'logits',
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
         **unknown: Any,
@@ -103,13 +108,9 @@ class LogitDistiller(BaseModel):
         self.student = student_model
         self.logit_layer = find_logit_layer(student_model, logit_layer)
         self.task = task_of(student_model)(student_model, resolution)
-        if not isinstance(teacher, Mapping):
-            raise ValueError(
-                'teacher must be a dict of a config and a checkpoint, but got '
-                f'{teacher!r}. To train the student alone, train its own config.'
-            )
-        check_keys(Teacher, teacher, 'teacher')
-        self.teacher = Teacher(**teacher)
+        self.teacher = _build_teacher(teacher, teacher_average)
+        self.class_names: tuple[str, ...] | None = None
+        """Names of the classes of the training set; ``TeacherCheckHook`` sets them."""
         self._owns_teacher = True
         in_channels, num_classes = layer_channels(self._last_layer())
         known = {'in_channels': in_channels, 'num_classes': num_classes}
@@ -200,14 +201,16 @@ class LogitDistiller(BaseModel):
 
         Returns:
             tuple[Tensor | None, Tensor | None]: Two scalars, which add up to what
-            ``parse_losses`` gives. None if ``task_loss_weight`` is 0, or the weights
-            of all distillation losses are.
+            ``parse_losses`` gives. None if ``task_loss_weight`` is 0 or no image has a
+            label, or the weights of all distillation losses are 0.
         """
         names = [f'loss_{name}' for name in self.losses]
         distill = {name: losses[name] for name in names}
         task = {name: losses[name] for name in losses if name not in names}
+        # Images without labels have none.
+        has_task = any('loss' in name for name in task)
         return (
-            self.parse_losses(task)[0] if self.task_loss_weight != 0 else None,
+            self.parse_losses(task)[0] if has_task else None,
             self.parse_losses(distill)[0] if self.distils else None,
         )
 
@@ -223,10 +226,25 @@ class LogitDistiller(BaseModel):
                 number of classes than the student.
         """
         super().init_weights()
+        self.load_teacher()
+
+    def load_teacher(self) -> None:
+        """Build the teacher and read its weights, if that is not done.
+
+        Raises:
+            FileNotFoundError: If the teacher's checkpoint does not exist.
+            ValueError: If it does not fit the teacher, or the teacher has another
+                number of classes than the student.
+        """
         self.teacher.load(self.student)
-        assert self.teacher.module is not None
         classes = layer_channels(self._last_layer())[1]
-        self.task.meet_teacher(self.teacher.name, self.teacher.module, classes)
+        modules = []
+        for teacher in self.teacher.members.values():
+            assert teacher.module is not None
+            theirs = self.task.count_classes(teacher.module)
+            teacher.meet(classes, self.class_names, theirs, self.task.feature_ndim)
+            modules.append(teacher.module)
+        self.task.meet_teachers(modules)
 
     def forward(
         self,
@@ -269,7 +287,7 @@ class LogitDistiller(BaseModel):
         labels = self.task.read_labels(inputs, data_samples)
         teacher = self._ask_teacher(inputs)
         with LogitTap(self._last_layer(), self.logit_layer) as tap:
-            task = self.student.loss(inputs, data_samples)
+            task = self.task.run_student(self.student, inputs, data_samples, labels)
         losses = self._weighted_task(task)
         self._begin(len(data_samples), losses)
         if teacher is None:
@@ -280,14 +298,18 @@ class LogitDistiller(BaseModel):
         rows = self.task.make_rows(
             tap.logits, teacher, aux, data_samples, labels, self._mixes_images()
         )
+        self._check_labels(rows)
+        if isinstance(rows, LogitRows) and rows.members:
+            rows = replace(rows, teacher=self.teacher.average(rows.members))
         names, parts = zip(*self.named_losses())
-        *values, agreement = losses_of(parts, rows, [_agreement])
+        *values, agreement = losses_of(parts, rows, [_agreement_of_rows])
         distill = {f'loss_{name}': value for name, value in zip(names, values)}
-        if self.task_loss_weight == 0:
+        if self.task_loss_weight == 0 or not task:
             first = next(iter(distill))
             distill[first] = distill[first] + touch(self.student)
         self._monitor.see_rows(rows)
-        statistics = {'teacher_agreement': agreement, **self._statistics_of_losses()}
+        statistics = {'teacher_agreement': agreement}
+        statistics |= self._agreement_of_members(rows) | self._statistics_of_losses()
         if self.kendall_tau_rows > 0:
             statistics['kendall_tau'] = _mean_tau(rows, self.kendall_tau_rows)
         return losses | distill | statistics
@@ -303,15 +325,47 @@ class LogitDistiller(BaseModel):
         logged += self._statistics_of_losses()
         if self.kendall_tau_rows > 0:
             logged.append('kendall_tau')
-        forget_stale_losses(logged)
+        if task:  # or its names show when an image has a label
+            forget_stale_losses(logged)
 
-    def _ask_teacher(self, inputs: Tensor) -> Tensor | None:
-        """The teacher's logits; None while it rests."""
+    def _check_labels(self, rows: LogitRows | LogitStrips) -> None:
+        needy = [name for name, loss in self.named_losses() if loss.needs_labels]
+        if rows.labels is None and needy and len(rows) > 0:
+            raise ValueError(
+                f'Losses {needy} need one label an image or pixel, but images of the '
+                'batch have none. Remove the losses, or the images; MCLDLoss does '
+                'without category and mask_same_class.'
+            )
+
+    def _ask_teacher(self, inputs: Tensor) -> Tensor | list[Tensor | None] | None:
+        """The teacher's logits, or those of several; None while it rests."""
         if not self.distils:
             return None
         logits = self.teacher(inputs)
-        self._monitor.see_teacher(logits)
+        several = [logits] if isinstance(logits, Tensor) else logits
+        self._monitor.see_teacher([each for each in several if each is not None])
         return logits
+
+    def teacher_predictions(self, inputs: Tensor, data_samples: list[Any]) -> list[Any]:
+        """What the teacher predicts, as the toolbox's evaluators take it.
+
+        Args:
+            inputs (Tensor): Preprocessed images, shape (N, channels, H, W).
+            data_samples (list): The toolbox's data samples.
+
+        Returns:
+            list: Data samples with predictions. Those of several teachers are of their
+            average.
+        """
+        if self.teacher.predicts:
+            samples = self.teacher.predict(inputs, data_samples)
+            if isinstance(samples, list):
+                return samples
+        logits = self.teacher(inputs)
+        several = [logits] if isinstance(logits, Tensor) else logits
+        several = self.task.at_image_size(several, inputs)
+        average = self.teacher.average(several)
+        return self.task.predictions(self.student, average, data_samples)
 
     def _weighted_task(self, task: Mapping[str, Any]) -> dict[str, Any]:
         weight = self.task_loss_weight
@@ -331,6 +385,15 @@ class LogitDistiller(BaseModel):
                 'the distillation losses other names.'
             )
         return losses
+
+    def _agreement_of_members(self, rows: LogitRows | LogitStrips) -> dict[str, Tensor]:
+        if isinstance(rows, LogitStrips):
+            return {}
+        return {
+            f'teacher_agreement_{name}': _agreement(rows.student, logits)
+            for name, logits in zip(self.teacher.members, rows.members)
+            if logits is not None
+        }
 
     def _statistics_of_losses(self) -> dict[str, Tensor]:
         # mmengine adds up whatever has 'loss' in its name.
@@ -395,10 +458,15 @@ class LogitDistiller(BaseModel):
 
 
 @torch.no_grad()
-def _agreement(rows: LogitRows) -> Tensor:
+def _agreement(student: Tensor, teacher: Tensor) -> Tensor:
     """Share of rows with the same top-1 class."""
-    same = rows.student.argmax(1) == rows.teacher.argmax(1)
-    return same.sum() / max(1, len(rows))
+    same = student.argmax(1) == teacher.argmax(1)
+    return same.sum() / max(1, len(student))
+
+
+def _agreement_of_rows(rows: LogitRows) -> Tensor:
+    """That of student and teacher."""
+    return _agreement(rows.student, rows.teacher)
 
 
 @torch.no_grad()
@@ -418,6 +486,23 @@ def _mean_tau(rows: LogitRows | LogitStrips, count: int) -> Tensor:
 def _each(value: Any, fn: Callable[[Tensor], Tensor]) -> Any:
     """Apply to a loss, or to each of a list of losses."""
     return fn(value) if isinstance(value, Tensor) else [fn(part) for part in value]
+
+
+def _build_teacher(teacher: Any, average: str) -> Any:
+    if isinstance(teacher, list | tuple):
+        return Teachers(teacher, average)
+    if not isinstance(teacher, Mapping):
+        raise ValueError(
+            'teacher must be a dict of a config and a checkpoint, or a list of such '
+            f'dicts, but got {teacher!r}. To train the student alone, train its own '
+            'config.'
+        )
+    if average != 'logits':
+        raise ValueError(
+            f'teacher_average={average!r} needs a list of teachers, but got one.'
+        )
+    check_keys(Teacher, teacher, 'teacher')
+    return Teacher(**teacher)
 
 
 def _build_losses(losses: Mapping[str, dict], known: dict[str, int]) -> nn.ModuleDict:
