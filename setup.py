@@ -65,7 +65,8 @@ EXTRAS = {
     # Libraries that teachers come from.
     'timm': ['timm>=1.0.27', 'safetensors'],
     'huggingface': ['transformers>=4.41', 'safetensors'],
-    'onnx': ['onnxruntime'],
+    'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
+    'docs': ['mkdocs>=1.6,<2', 'mkdocs-material>=9.5', 'mkdocstrings[python]>=1'],
     'test': [
         'pytest>=8',
         'pytest-xdist>=3.5',

@@ -13,6 +13,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+import yaml
 from mmengine.config import Config
 
 import mmkd_logit.registry  # noqa: F401  for configs that inherit ours
@@ -96,10 +97,10 @@ def test_the_teachers_of_the_page_are_taken() -> None:
     assert sources == set(SOURCES) - {'model'}
 
 
-def test_the_config_of_the_readme_merges(tmp_path: Path) -> None:
+def test_the_config_of_the_guide_merges(tmp_path: Path) -> None:
     (example,) = (
         block
-        for block in code_blocks(ROOT / 'README.md', 'python')
+        for block in code_blocks(ROOT / 'docs' / 'distilling.md', 'python')
         if block.startswith('_base_')
     )
     path = tmp_path / 'mine.py'
@@ -110,7 +111,7 @@ def test_the_config_of_the_readme_merges(tmp_path: Path) -> None:
     assert model.losses.dhkd.head == 'aux'
 
 
-def test_the_loss_of_the_readme_works() -> None:
+def test_the_loss_of_the_guide_works() -> None:
     import torch
 
     from mmkd_logit.registry import MODELS
@@ -118,13 +119,51 @@ def test_the_loss_of_the_readme_works() -> None:
 
     (example,) = (
         block
-        for block in code_blocks(ROOT / 'README.md', 'python')
+        for block in code_blocks(ROOT / 'docs' / 'adding_a_loss.md', 'python')
         if 'register_module' in block
     )
     exec(example, {})
     loss = MODELS.build(dict(type='mmkd_logit.LogitMSELoss', loss_weight=0.5))
     rows = LogitRows(student=torch.zeros(2, 3), teacher=torch.full((2, 3), 2.0))
     assert loss(rows) == 2.0
+
+
+def pages_in(nav: list | dict | str) -> list[str]:
+    if isinstance(nav, str):
+        return [nav]
+    parts = nav.values() if isinstance(nav, dict) else nav
+    return [page for part in parts for page in pages_in(part)]
+
+
+def test_every_page_is_in_the_site() -> None:
+    nav = yaml.safe_load((ROOT / '.ci' / 'mkdocs.yml').read_text())['nav']
+    docs = ROOT / 'docs'
+    of_runs = docs / 'benchmark'
+    pages = [page for page in docs.rglob('*.md') if of_runs not in page.parents]
+    assert sorted(pages_in(nav)) == sorted(
+        page.relative_to(docs).as_posix() for page in pages
+    )
+
+
+def test_the_reference_has_every_public_name() -> None:
+    from mmkd_logit import datasets, engine, functional, models
+
+    pages = (ROOT / 'docs' / 'api').glob('*.md')
+    listed = re.findall(r'^::: (\S+)$', '\n'.join(p.read_text() for p in pages), re.M)
+    assert sorted(listed) == sorted(
+        f'{module.__name__}.{name}'
+        for module in (datasets, engine, functional, models)
+        for name in module.__all__
+    )
+
+
+def test_the_plain_loops_run() -> None:
+    blocks = code_blocks(ROOT / 'docs' / 'without_openmmlab.md', 'python')
+    assert len(blocks) == 4
+    for block in blocks:
+        made: dict = {}
+        exec(block, made)
+        assert made['loss'].isfinite() and made['loss'] > 0
 
 
 def test_the_changelog_names_every_public_class() -> None:

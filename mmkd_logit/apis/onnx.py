@@ -1,0 +1,195 @@
+"""A trained student as an ONNX file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmkd_logit.models import LogitDistiller
+from mmkd_logit.tasks import SegmentationTask, task_of
+
+LARGEST_DIFFERENCE = 1e-3
+
+
+class ExportedModel(nn.Module):
+    """A plain model from images to logits, and nothing else.
+
+    Args:
+        model (BaseModel): A classifier or segmentor; of a distiller, the student is
+            taken.
+        preprocess (bool): Whether images are normalized here, by the
+            ``data_preprocessor`` of the model. They are then pixels from 0 to 255.
+            Defaults to False.
+
+    Raises:
+        TypeError: If the model is neither a classifier nor a segmentor.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: BaseModel, preprocess: bool = False) -> None:
+        super().__init__()
+        plain = model.student if isinstance(model, LogitDistiller) else model
+        task = task_of(plain)
+        self.model = plain.eval()
+        self.is_segmentor = task is SegmentationTask
+        self.preprocess = preprocess
+        preprocessor = plain.data_preprocessor
+        self.flips = bool(
+            getattr(preprocessor, 'to_rgb', False)
+            or getattr(preprocessor, 'channel_conversion', False)
+        )
+        for name, default in (('mean', 0.0), ('std', 1.0)):
+            value = getattr(preprocessor, name, None)
+            if value is None:
+                value = torch.full((1, 1, 1), default)
+            self.register_buffer(name, value.detach().clone().float().view(-1, 1, 1))
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """What the ``data_preprocessor`` does to pixels from 0 to 255.
+
+        Args:
+            images (Tensor): Images of shape (N, channels, H, W), their channels in the
+                order in which the training pipeline loads them: BGR in OpenMMLab.
+
+        Returns:
+            Tensor: The images of the same shape as the model was trained on them.
+        """
+        if self.flips:
+            images = images.flip(1)
+        return (images - self.mean) / self.std
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, C) of images, or (N, C, H, W) of their pixels.
+
+        Args:
+            images (Tensor): Of shape (N, channels, H, W).
+
+        Returns:
+            Tensor: The logits; those of pixels are resized to the images.
+        """
+        if self.preprocess:
+            images = self.normalize(images)
+        logits = self.model(images, mode='tensor')
+        if self.is_segmentor:
+            aligned = self.model.decode_head.align_corners
+            size = images.shape[-2:]
+            logits = F.interpolate(logits, size, mode='bilinear', align_corners=aligned)
+        return logits
+
+
+def export_onnx(model: ExportedModel, path: Path, shape: Sequence[int]) -> None:
+    """Write a model as one ONNX file that takes batches of any size.
+
+    Args:
+        model (ExportedModel): The model.
+        path (Path): The file. Its input is ``images``, its output ``logits``.
+        shape (Sequence[int]): Channels, height and width of an image.
+
+    Raises:
+        ImportError: If a package of the extra ``onnx`` is missing.
+    """
+    require_onnx()
+    # A batch of one would be taken for a constant.
+    images = torch.zeros(2, *shape)
+    settings: dict[str, Any] = {'input_names': ['images'], 'output_names': ['logits']}
+    names = {0: 'batch'}
+    if _exports_programs():
+        batch = torch.export.Dim('batch')
+        settings.update(
+            dynamo=True,
+            dynamic_shapes={'images': {0: batch}},
+            external_data=False,
+            verbose=False,
+        )
+    else:
+        settings['dynamic_axes'] = {'images': names, 'logits': names}
+    with torch.no_grad():
+        torch.onnx.export(model, (images,), str(path), **settings)
+
+
+def check_onnx(model: ExportedModel, path: Path, images: Tensor) -> float:
+    """Compare an ONNX file with the model that it was made of.
+
+    Args:
+        model (ExportedModel): The model.
+        path (Path): The file.
+        images (Tensor): Images of shape (N, channels, H, W).
+
+    Returns:
+        float: The largest difference of the logits, over the largest logit.
+
+    Raises:
+        ImportError: If a package of the extra ``onnx`` is missing.
+        ValueError: If they differ by more than a thousandth of the largest logit.
+    """
+    with torch.no_grad():
+        expected = model(images)
+    (got,) = session_of(path).run(None, {'images': images.numpy()})
+    found = torch.from_numpy(got)
+    if found.shape != expected.shape:
+        raise ValueError(
+            f'{path} gives logits of the shape {tuple(found.shape)}, but the model '
+            f'{tuple(expected.shape)}. Do not use the file.'
+        )
+    largest = expected.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
+    difference = ((found - expected).abs().max() / largest).item()
+    if not difference <= LARGEST_DIFFERENCE:
+        raise ValueError(
+            f'{path} differs from the model by {difference:.1e} of the largest logit, '
+            f'but {LARGEST_DIFFERENCE} is allowed. Do not use the file.'
+        )
+    return difference
+
+
+def session_of(path: Path) -> Any:
+    """An onnxruntime session on the CPU, on as many threads as torch has.
+
+    Args:
+        path (Path): An ONNX file.
+
+    Returns:
+        onnxruntime.InferenceSession: The session.
+    """
+    runtime = require_onnx()
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    return runtime.InferenceSession(
+        str(path), options, providers=['CPUExecutionProvider']
+    )
+
+
+def require_onnx() -> Any:
+    """Import what an export needs.
+
+    Returns:
+        module: onnxruntime.
+
+    Raises:
+        ImportError: If a package of the extra ``onnx`` is missing.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime
+
+        if _exports_programs():
+            import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f'An export to ONNX needs {error.name}, which is not installed. Run '
+            'pip install "mmkd_logit[onnx]".'
+        ) from error
+    return onnxruntime
+
+
+def _exports_programs() -> bool:
+    """Whether this torch exports by torch.export, the way that it recommends."""
+    major, minor = map(int, torch.__version__.split('.')[:2])
+    return (major, minor) >= (2, 6)
