@@ -28,6 +28,8 @@ PAGES = sorted(
     and not any(part.startswith('.') for part in path.relative_to(ROOT).parts)
 )
 PATH = re.compile(r'(?<![\w/.:-])((?:configs|tools|docs|tests|mmkd_logit)/[\w./-]*\w)')
+# What `python` runs in a page, beside our own tools.
+NOT_TOOLS = ('-m', 'mine/use.py')
 every_page = pytest.mark.parametrize(
     'page', PAGES, ids=lambda page: str(page.relative_to(ROOT))
 )
@@ -73,7 +75,7 @@ def test_commands_take_their_options(page: Path) -> None:
     for block in code_blocks(page, 'bash'):
         for line in re.split(r'\n|&&', block.replace('\\\n', ' ')):
             words = shlex.split(line, comments=True)
-            if len(words) < 2 or words[0] != 'python' or words[1] == '-m':
+            if len(words) < 2 or words[0] != 'python' or words[1] in NOT_TOOLS:
                 continue
             assert (ROOT / words[1]).is_file(), line
             for word in words[2:]:

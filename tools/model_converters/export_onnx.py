@@ -9,6 +9,7 @@ segmentor, at the resolution of the images.
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -61,25 +62,83 @@ def parse_args() -> argparse.Namespace:
         type=int,
         default=0,
         metavar='N',
-        help='time N passes of one image, by torch and by onnxruntime',
+        help='time N passes of one image, by torch and by onnxruntime, on the CPU',
     )
     return parser.parse_args()
 
 
 def test_images(cfg: Config, count: int) -> torch.Tensor:
-    """The first test images, as the pipeline packs them: pixels from 0 to 255."""
+    """The first test images as the pipeline packs them: pixels from 0 to 255."""
     check_data(cfg, ('test_dataloader',))
     dataset = Runner.build_dataloader(cfg.test_dataloader).dataset
     images = [dataset[i]['inputs'] for i in range(min(count, len(dataset)))]
-    shapes = {tuple(image.shape) for image in images}
-    if len(shapes) != 1:
+    shapes = sorted({tuple(image.shape) for image in images})
+    if len(shapes) > 1:
         raise ValueError(
-            f'The test images have several shapes, {sorted(shapes)}, but the file '
-            'takes one. Compare on random images alone: --images 0 --shape HEIGHT '
-            'WIDTH.'
+            f'The test images have several shapes, {shapes}, but the file takes one. '
+            'Compare on random images alone: --images 0 --shape HEIGHT WIDTH.'
         )
     return torch.stack(images).float()
 
 
-def milliseconds(passes: int, run: 'type[object] | object') -> float:
-    raise NotImplementedError
+def milliseconds(run: Callable[[], object], passes: int) -> float:
+    """Median time of a pass, after one to warm up."""
+    run()
+    times = []
+    for _ in range(passes):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return 1000 * sorted(times)[passes // 2]
+
+
+@torch.no_grad()
+def main() -> None:
+    args = parse_args()
+    if args.images == 0 and args.shape is None:
+        raise ValueError('--images 0 needs --shape HEIGHT WIDTH.')
+    cfg = Config.fromfile(args.config)
+    model = build_model(cfg)
+    load_weights(model, args.checkpoint)
+    exported = ExportedModel(model, args.preprocess)
+    real = test_images(cfg, args.images) if args.images else None
+    if args.shape is None and real is not None:
+        args.shape = real.shape[-2:]
+    channels = 3 if real is None else real.shape[1]
+    export_onnx(exported, args.out, (channels, *args.shape))
+    kind = 'pixels from 0 to 255' if args.preprocess else 'normalized images'
+    size = ' x '.join(map(str, (channels, *args.shape)))
+    print(f'{args.out} takes {kind}, N x {size}.')
+
+    noise = torch.rand(3, channels, *args.shape) * 255
+    noise = noise if args.preprocess else exported.normalize(noise)
+    difference = check_onnx(args.out, noise, exported(noise))
+    print(f'random images: the logits differ by {difference:.1e} of the largest')
+    if real is not None and tuple(real.shape[-2:]) == tuple(args.shape):
+        # By the preprocessor of the model, not by its copy in the file.
+        processed = exported.model.data_preprocessor({'inputs': list(real)})['inputs']
+        expected = ExportedModel(model)(processed)
+        images = real if args.preprocess else processed
+        difference = check_onnx(args.out, images, expected)
+        print(f'{len(real)} test images: they differ by {difference:.1e}')
+    if args.latency:
+        image = noise[:1]
+        session = session_of(args.out)
+        by_torch = milliseconds(lambda: exported(image), args.latency)
+        by_onnx = milliseconds(
+            lambda: session.run(None, {'images': image.numpy()}), args.latency
+        )
+        parameters = sum(each.numel() for each in exported.model.parameters())
+        print(
+            f'{parameters / 1e6:.2f} M parameters, '
+            f'{args.out.stat().st_size / 2**20:.2f} MiB; one image on '
+            f'{torch.get_num_threads()} CPU threads: torch {by_torch:.2f} ms, '
+            f'onnxruntime {by_onnx:.2f} ms'
+        )
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except (ImportError, ValueError, FileNotFoundError) as error:
+        sys.exit(str(error))

@@ -1,0 +1,59 @@
+"""The commands of docs/your_own_data.md, in order, on small images and few epochs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+from command_lines import REPO, run
+
+# What makes it short. All else is as the page has it.
+SHORT = {
+    'max_epochs=40': 'max_epochs=2',
+    'T_max=40': 'T_max=2',
+    'epoch_40.pth': 'epoch_2.pth',
+    'num_workers=4': 'num_workers=0',
+    'minimum=80.0': 'minimum=1.0',
+    '--seeds 0 1 2': '--seeds 0',
+    '224': '32',
+    '256': '36',
+}
+
+
+def draw_photos(root: Path) -> None:
+    """Three classes of one colour each, in noise."""
+    noise = np.random.default_rng(0)
+    for split, count in (('train', 8), ('val', 2)):
+        for channel, name in enumerate(('blue', 'green', 'red')):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                image = noise.integers(0, 100, (40, 48, 3))
+                image[..., channel] += 150
+                cv2.imwrite(str(folder / f'{i}.jpg'), image.astype(np.uint8))
+
+
+def test_the_page_works_from_images_to_predictions(tmp_path: Path) -> None:
+    text = (REPO / 'docs' / 'your_own_data.md').read_text()
+    for long, short in SHORT.items():
+        assert long in text, long
+        text = text.replace(long, short)
+    draw_photos(tmp_path / 'photos')
+    (tmp_path / 'mine').mkdir()
+    (tmp_path / 'tools').symlink_to(REPO / 'tools')
+    said = []
+    for language, block in re.findall(r'^```(\w+)\n(.*?)^```', text, re.M | re.S):
+        if language == 'python':
+            name = block.splitlines()[0].removeprefix('# ')
+            (tmp_path / name).write_text(block)
+        elif language == 'bash' and not block.startswith('pip'):
+            for command in block.splitlines():
+                said.append(run('bash', '-c', command, cwd=tmp_path).stdout)
+    assert len(said) == 6
+    *_, table, tested, exported, used = said
+    assert 'kd' in table and 'written to work_dirs/compare' in table
+    assert 'accuracy/top1' in tested
+    assert '6 test images: they differ by' in exported
+    assert used.count('photos/val/') == 6
