@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import re
 import runpy
@@ -15,9 +16,11 @@ from unittest import mock
 import pytest
 import yaml
 from mmengine.config import Config
+from mmengine.registry import VISBACKENDS
 
 import mmkd_logit.registry  # noqa: F401  for configs that inherit ours
 from mmkd_logit.models import Teacher, Teachers
+from mmkd_logit.models.settings import is_distiller
 from mmkd_logit.models.teachers.sources import SOURCES
 
 ROOT = Path(__file__).parents[1]
@@ -163,9 +166,50 @@ def test_the_plain_loops_run() -> None:
     blocks = code_blocks(ROOT / 'docs' / 'without_openmmlab.md', 'python')
     assert len(blocks) == 4
     for block in blocks:
-        made: dict = {}
-        exec(block, made)
-        assert made['loss'].isfinite() and made['loss'] > 0
+        exec(block, made := {})
+        loss = made.get('loss', made.get('distill'))
+        assert loss.isfinite() and loss > 0
+
+
+def messages() -> str:
+    """All texts of the sources, a line each, with an ellipsis for each value."""
+    texts = []
+    for folder in ('mmkd_logit', 'tools'):
+        for path in (ROOT / folder).rglob('*.py'):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.JoinedStr):
+                    parts = (getattr(part, 'value', '') for part in node.values)
+                    texts.append(
+                        ''.join(p if isinstance(p, str) else '…' for p in parts)
+                    )
+                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    texts.append(node.value)
+    return '\n'.join(texts)
+
+
+def test_the_messages_of_the_page_are_ours() -> None:
+    text = (ROOT / 'docs' / 'troubleshooting.md').read_text()
+    quoted = re.findall(r'^### `(.*)`$', text, re.M)
+    assert len(quoted) == text.count('\n### ')
+    ours = messages()
+    assert [message for message in quoted if message not in ours] == []
+
+
+def test_the_backends_of_the_page_are_registered() -> None:
+    (block,) = code_blocks(ROOT / 'docs' / 'reading_the_log.md', 'python')
+    for backend in Config.fromstring(block, '.py').visualizer.vis_backends:
+        assert backend.type in VISBACKENDS
+
+
+def test_the_configs_of_the_other_pages_build_distillers(tmp_path: Path) -> None:
+    for page in ('README.md', 'docs/migrating.md'):
+        for block in code_blocks(ROOT / page, 'python'):
+            if '_base_' in block:
+                path = tmp_path / 'mine.py'
+                path.write_text(block)
+                cfg = Config.fromfile(path)
+                assert is_distiller(cfg.model)
+                Teacher(**cfg.model.teacher)
 
 
 def test_the_changelog_names_every_public_class() -> None:
