@@ -188,6 +188,20 @@ def draw(
     save(plot_curves(panels), out / 'curves.png', rows)
 
 
+def point_on(runs: Sequence[Run]) -> None:
+    """Say where a student and its log are, and what to type next."""
+    for run in runs:
+        student = run.work_dir / 'student_last.pth'
+        if run.done and student.is_file():
+            print(
+                f'a student: {student}\nits log: {run.work_dir}\n'
+                'to run it without torch: python '
+                'tools/model_converters/export_onnx.py '
+                f'{run.row.config} {student} student.onnx --preprocess'
+            )
+            return
+
+
 def main() -> int:
     args = parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -230,6 +244,7 @@ def main() -> int:
         f'difference: to {baseline}, of the last values, with a 95% interval, '
         f'paired by seed\nwritten to {out}'
     )
+    point_on(runs)
     if report.sources:
         print(f'published: {", ".join(report.sources)}')
     for name, reason in failures.items():

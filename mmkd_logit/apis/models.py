@@ -178,7 +178,7 @@ def load_segmentors(
 
 @torch.no_grad()
 def segment(model: BaseModel, sample: dict[str, Any]) -> np.ndarray:
-    """Label map that a segmentor gives to an image of a dataset.
+    """Predict the label map of an image of a dataset.
 
     Args:
         model (BaseModel): The segmentor.
@@ -199,7 +199,7 @@ def predict_models(
     classes: Sequence[int] | None = None,
     features: bool = False,
 ) -> tuple[dict[str, Predictions], tuple[str, ...]]:
-    """Features and logits of several classifiers on the same images.
+    """Collect features and logits of several classifiers on the same images.
 
     Each model sees the images through the validation pipeline of its own config.
 

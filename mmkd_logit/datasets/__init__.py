@@ -1,4 +1,4 @@
-"""Built-in data, and readers of data that mmpretrain has none of."""
+"""Built-in data, and readers of datasets that mmpretrain lacks."""
 
 from mmkd_logit import registry  # noqa: F401  first: its error names the extras
 from mmkd_logit.datasets.digit_pairs import DigitPairs

@@ -1,4 +1,4 @@
-"""STL-10, which mmpretrain has no reader of."""
+"""A reader of STL-10, which mmpretrain lacks."""
 
 from __future__ import annotations
 

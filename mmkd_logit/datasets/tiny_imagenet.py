@@ -1,4 +1,4 @@
-"""Tiny-ImageNet, as its archive unpacks."""
+"""A reader of Tiny-ImageNet, as its archive unpacks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SPLITS = ('train', 'val')
 
 @DATASETS.register_module()
 class TinyImageNet(BaseDataset):
-    """Images of 64x64 pixels of 200 of ImageNet's classes.
+    """Tiny-ImageNet: 200 of ImageNet's classes, 64x64 pixels, RGB.
 
     100,000 are for training and 10,000 for validation, which papers report. The labels
     of the validation images are in ``val/val_annotations.txt``; classes are in the

@@ -13,7 +13,7 @@ Gradients = Sequence[Tensor | None]
 
 
 def align_gradients(task: Gradients, distill: Gradients) -> list[Tensor | None]:
-    r"""Sum of two gradients, without what in the second works against the first.
+    r"""Add two gradients, less the component of the second that opposes the first.
 
     .. math::
         g = g_1 + g_2 - \frac{\min(0, \langle g_1, g_2 \rangle)}{\|g_1\|^2} g_1

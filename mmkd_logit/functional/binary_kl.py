@@ -13,7 +13,7 @@ _LINEAR = 20.0
 
 
 def binary_kl_loss(student: Tensor, teacher: Tensor, tau: float = 2.0) -> Tensor:
-    r"""BinaryKL: every class is a yes-or-no question of its own.
+    r"""BinaryKL: the binary KL divergence of each class, summed over the classes.
 
     .. math::
         L = \frac{\tau^2}{N} \sum_{n, c}

@@ -1,4 +1,4 @@
-"""Whether a classifier is as often right as it believes."""
+"""How well the confidence of a classifier matches its accuracy."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 @torch.no_grad()
 def class_correlation(logits: Tensor) -> Tensor:
-    """Pearson correlation of the logits of each two classes, over the rows.
+    """Pearson correlation of the logits of each pair of classes, over the rows.
 
     A class whose logit is the same in all rows correlates with none: 0, also with
     itself.

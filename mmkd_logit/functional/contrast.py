@@ -34,7 +34,7 @@ def instance_contrast_loss(
     queue_mask: Tensor | None = None,
     tau: float = 0.2,
 ) -> Tensor:
-    r"""A row's own teacher logits against those of other images, in a queue.
+    r"""Contrast a row's own teacher logits with those of other images, in a queue.
 
     .. math::
         L = \frac1N \sum_n -\log \frac{e^{\hat s_n \cdot \hat t_n / \tau}}
@@ -98,7 +98,7 @@ def instance_contrast_loss(
 def sample_contrast_loss(
     student: Tensor, teacher: Tensor, tau: float = 0.2, offset: int = 0
 ) -> Tensor:
-    r"""A row's own teacher logits against those of the other rows of the batch.
+    r"""Contrast a row's own teacher logits with those of the other rows of the batch.
 
     .. math::
         L = \frac1N \sum_n -\log \frac{e^{S_{nn}}}{\sum_m e^{S_{nm}}}, \qquad
@@ -152,7 +152,7 @@ def category_contrast_loss(
     tau: float = 0.2,
     offset: int = 0,
 ) -> Tensor:
-    r"""Teacher logits of a row's class against those of other classes in the batch.
+    r"""Contrast teacher logits of a row's class with those of other classes.
 
     .. math::
         L = -\frac1{N'} \sum_n \frac1{|P_n|} \sum_{p \in P_n} \log

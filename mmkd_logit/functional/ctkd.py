@@ -10,7 +10,7 @@ from mmkd_logit.functional._closed_form import closed_form_loss, loss_of_sum
 
 
 def ctkd_loss(student: Tensor, teacher: Tensor, tau: Tensor) -> Tensor:
-    r"""Hinton's distillation loss with a gradient for its temperature too.
+    r"""Hinton's distillation loss, with a gradient for its temperature too.
 
     .. math::
         L = \frac{\tau^2}{N} \sum_n \mathrm{KL}(p_n \,\|\, q_n), \qquad

@@ -12,7 +12,7 @@ from mmkd_logit.functional._closed_form import _temper, chunk_size, loss_of_sum
 def cwd_loss(
     student: Tensor, teacher: Tensor, image: Tensor, tau: float = 4.0
 ) -> Tensor:
-    r"""Divergence of where in an image each class is, by a softmax over its pixels.
+    r"""KL divergence of where each class is in an image: a softmax over the pixels.
 
     .. math::
         L = \frac{\tau^2}{B C} \sum_{b, c} \mathrm{KL}\left(

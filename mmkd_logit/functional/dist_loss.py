@@ -20,7 +20,7 @@ def dist_loss(
     gamma: float = 1.0,
     tau: float = 1.0,
 ) -> Tensor:
-    r"""Pearson correlations of the softmax, of each row and of each class.
+    r"""Distance in Pearson correlation of the probabilities, by row and by class.
 
     .. math::
         L = \tau^2 \left[ \beta \Bigl( 1 - \frac1N \sum_n \rho(q_n, p_n) \Bigr)

@@ -22,7 +22,7 @@ def dkd_loss(
     beta: float = 8.0,
     tau: float = 4.0,
 ) -> Tensor:
-    r"""How sure of the label, and how the other classes share the rest, apart.
+    r"""KL divergence, split into the label's part and that of the other classes.
 
     .. math::
         L = \frac{\tau^2}{N} \sum_n

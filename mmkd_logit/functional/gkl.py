@@ -18,7 +18,7 @@ def gkl_loss(
     beta: float = 1.0,
     tau: float = 1.0,
 ) -> Tensor:
-    r"""Soft cross entropy, and how far differences of two logits are off.
+    r"""Soft cross entropy, and the weighted error of differences of logits.
 
     .. math::
         L = \frac1N \sum_n \alpha \, \mathrm{H}\left( \mathrm{softmax}(t / \tau),

@@ -13,7 +13,7 @@ from mmkd_logit.functional._checks import check_pair
 def gradient_shares(
     loss: Callable[[Tensor, Tensor], Tensor], student: Tensor, teacher: Tensor
 ) -> Tensor:
-    """Share of the gradient that classes get, by their rank in the teacher's logits.
+    """Share of the gradient that each class gets, by its rank for the teacher.
 
     Args:
         loss (Callable): Takes logits of student and teacher, returns a scalar.

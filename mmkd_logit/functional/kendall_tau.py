@@ -26,7 +26,7 @@ from mmkd_logit.functional._kendall_windows import (
 
 
 def kendall_tau_loss(student: Tensor, teacher: Tensor, k: float = 100.0) -> Tensor:
-    r"""One minus Kendall's tau in its differentiable form: how the ranks disagree.
+    r"""One minus a differentiable form of Kendall's tau.
 
     .. math::
         L = \frac1N \sum_n \left( 1 - \frac{2}{C (C - 1)} \sum_{i < j}

@@ -65,7 +65,7 @@ def multi_temperature_kd_loss(
 def class_correlation_loss(
     student: Tensor, teacher: Tensor, tau: float = 4.0
 ) -> Tensor:
-    r"""How the products of classes differ, summed over the rows.
+    r"""Difference between the class correlations of student and teacher.
 
     .. math::
         L = \frac1C \left\| Q^\top Q - P^\top P \right\|_F^2, \qquad
@@ -103,7 +103,7 @@ def class_correlation_loss(
 def batch_correlation_loss(
     student: Tensor, teacher: Tensor, tau: float = 4.0
 ) -> Tensor:
-    r"""How the products of rows differ, each with every other.
+    r"""Difference between the correlations of rows of student and teacher.
 
     .. math::
         L = \frac1N \left\| Q Q^\top - P P^\top \right\|_F^2, \qquad

@@ -21,7 +21,7 @@ def nkd_loss(
     gamma: float = 1.5,
     tau: float = 1.0,
 ) -> Tensor:
-    r"""Cross entropy at the label, and of what the other classes share.
+    r"""Soft cross entropy at the label, and of the renormalized other classes.
 
     .. math::
         L = -\frac1N \sum_n \Big( p_y \log q_y +

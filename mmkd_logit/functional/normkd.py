@@ -10,7 +10,7 @@ from mmkd_logit.functional._closed_form import closed_form_loss, scaled
 
 
 def normkd_loss(student: Tensor, teacher: Tensor, tau: float = 2.0) -> Tensor:
-    r"""KD in which each row of each model has a temperature of its own.
+    r"""KD with a temperature of its own for each row of each model.
 
     .. math::
         L = \frac1N \sum_n (\tau \sigma(t_n))^2 \, \mathrm{KL}\left(

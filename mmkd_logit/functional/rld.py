@@ -28,7 +28,7 @@ def rld_loss(
     tau: float = 4.0,
     alpha_tau: float = 1.0,
 ) -> Tensor:
-    r"""How sure the teacher is, and how the classes that it puts below the label share.
+    r"""KL of the teacher's confidence, and of the classes ranked below the label.
 
     .. math::
         L = \frac1N \sum_n \alpha \tau_\alpha^2 \,

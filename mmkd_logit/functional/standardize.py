@@ -1,4 +1,4 @@
-"""Logits of one scale: what is put in front of a distillation loss."""
+"""Standardization of logits, in front of a distillation loss."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from mmkd_logit.functional._closed_form import closed_form_loss, scaled
 
 
 def ttm_loss(student: Tensor, teacher: Tensor, gamma: float = 0.1) -> Tensor:
-    r"""Divergence from the softened teacher to the student as it is.
+    r"""KL divergence from the softened teacher to the student at temperature 1.
 
     .. math::
         L = \frac1N \sum_n \mathrm{KL}\left(
@@ -54,7 +54,7 @@ def ttm_loss(student: Tensor, teacher: Tensor, gamma: float = 0.1) -> Tensor:
 
 
 def wttm_loss(student: Tensor, teacher: Tensor, gamma: float = 0.1) -> Tensor:
-    r"""TTM, in which a row weighs more the less the teacher is sure of it.
+    r"""TTM with a larger weight on rows of which the teacher is less sure.
 
     .. math::
         L = \frac1N \sum_n \Big( \sum_c p_{nc}^\gamma \Big) \mathrm{KL}\left(

@@ -13,7 +13,7 @@ _EPS = 1e-7
 def wsld_loss(
     student: Tensor, teacher: Tensor, target: Tensor, tau: float = 2.0
 ) -> Tensor:
-    r"""Soft labels, which weigh less where the student outdoes the teacher.
+    r"""KD with a smaller weight on rows where the student outdoes the teacher.
 
     .. math::
         L = \frac{\tau^2}{N} \sum_n w_n \, \mathrm{H}\left(

@@ -121,3 +121,14 @@ def test_what_cannot_be_exported_is_refused(student: Path, tmp_path: Path) -> No
         call(EXPORT, DIGITS, student, tmp_path / 'student.pth')
     with pytest.raises(ValueError, match='--images 0 needs --shape'):
         call(EXPORT, DIGITS, student, tmp_path / 'student.onnx', '--images', '0')
+    cfg = Config.fromfile(CONFIGS / 'baseline' / 'res8_digits.py')
+    cfg.test_dataloader = None
+    cfg.dump(tmp_path / 'plain.py')
+    out = tmp_path / 'student.onnx'
+    with pytest.raises(ValueError, match='has no test_dataloader'):
+        call(EXPORT, tmp_path / 'plain.py', student, out)
+    call(
+        *(EXPORT, tmp_path / 'plain.py', student, out),
+        *('--images', '0', '--shape', '8', '8'),
+    )
+    assert onnxruntime.InferenceSession(out).get_inputs()[0].shape[1:] == [1, 8, 8]

@@ -54,6 +54,7 @@ def test_the_page_works_from_images_to_predictions(tmp_path: Path) -> None:
     assert len(said) == 6
     *_, table, tested, exported, used = said
     assert 'kd' in table and 'written to work_dirs/compare' in table
+    assert 'a student: work_dirs/compare/mine/kd/seed0/student_last.pth' in table
     assert 'accuracy/top1' in tested
     assert '6 test images: they differ by' in exported
     assert used.count('photos/val/') == 6

@@ -69,6 +69,11 @@ def parse_args() -> argparse.Namespace:
 
 def test_images(cfg: Config, count: int) -> torch.Tensor:
     """The first test images as the pipeline packs them: pixels from 0 to 255."""
+    if cfg.get('test_dataloader') is None:
+        raise ValueError(
+            f'{cfg.filename} has no test_dataloader. Compare on random images alone: '
+            '--images 0 --shape HEIGHT WIDTH.'
+        )
     check_data(cfg, ('test_dataloader',))
     dataset = Runner.build_dataloader(cfg.test_dataloader).dataset
     images = [dataset[i]['inputs'] for i in range(min(count, len(dataset)))]
@@ -104,7 +109,8 @@ def main() -> None:
     real = test_images(cfg, args.images) if args.images else None
     if args.shape is None and real is not None:
         args.shape = real.shape[-2:]
-    channels = 3 if real is None else real.shape[1]
+    # The first layer of every backbone is a convolution without groups.
+    channels = next(p.shape[1] for p in exported.parameters() if p.ndim == 4)
     export_onnx(exported, args.out, (channels, *args.shape))
     kind = 'pixels from 0 to 255' if args.preprocess else 'normalized images'
     size = ' x '.join(map(str, (channels, *args.shape)))

@@ -15,7 +15,7 @@ from mmkd_logit.registry import HOOKS
 
 @HOOKS.register_module()
 class CurriculumHook(LossScheduleHook):
-    r"""Lets the temperature of a :class:`CTKDLoss` be learned faster and faster.
+    r"""Ramps up how fast the temperature of a :class:`CTKDLoss` is learned.
 
     The gradient of the temperature is multiplied by
 

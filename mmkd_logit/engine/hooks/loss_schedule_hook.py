@@ -1,4 +1,4 @@
-"""What hooks share that schedule something of the distillation losses."""
+"""What the hooks that schedule distillation losses share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Watches the last layer of the student come towards neural collapse."""
+"""Measures how close the student's last layer is to neural collapse."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class NeuralCollapseHook(Hook):
         self._loader = self._make_loader(runner)
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Measure, if it is the turn of this epoch."""
+        """Measure, if this epoch is due."""
         epoch = runner.epoch + 1
         if isinstance(self.epochs, int):
             due = epoch % self.epochs == 0 or self.is_last_train_epoch(runner)

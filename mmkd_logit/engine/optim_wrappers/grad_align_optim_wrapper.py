@@ -19,7 +19,7 @@ _SCOPES = ('all', 'shared')
 
 @OPTIM_WRAPPERS.register_module()
 class GradAlignOptimWrapper(TwoGradientsOptimWrapper):
-    """Takes from the distillation gradient what works against the task gradient.
+    """Removes what in the distillation gradient opposes the task gradient.
 
     The step of a :class:`LogitDistiller` then follows
     :func:`mmkd_logit.functional.align_gradients`. It takes two backward passes, and

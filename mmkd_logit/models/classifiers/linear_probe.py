@@ -27,7 +27,7 @@ _REMEDY = (
 
 @MODELS.register_module()
 class LinearProbe(ImageClassifier):
-    """Tells how well the features of a student serve another dataset.
+    """Trains a linear classifier on the frozen features of a student.
 
     The student keeps its weights and the statistics of its batch norms: everything
     but its last layer is in evaluation mode at all times and gets no gradient. The
