@@ -13,12 +13,15 @@ from functools import cache
 from pathlib import Path
 from unittest import mock
 
+import cv2
+import numpy as np
 import pytest
 import yaml
 from mmengine.config import Config
-from mmengine.registry import VISBACKENDS
+from mmengine.registry import DATASETS, VISBACKENDS
 
 import mmkd_logit.registry  # noqa: F401  for configs that inherit ours
+from mmkd_logit.apis import build_model
 from mmkd_logit.models import Teacher, Teachers
 from mmkd_logit.models.settings import is_distiller
 from mmkd_logit.models.teachers.sources import SOURCES
@@ -210,6 +213,29 @@ def test_the_configs_of_the_other_pages_build_distillers(tmp_path: Path) -> None
                 cfg = Config.fromfile(path)
                 assert is_distiller(cfg.model)
                 Teacher(**cfg.model.teacher)
+
+
+def test_the_segmentors_of_the_page_read_their_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'mine').mkdir()
+    for block in code_blocks(ROOT / 'docs' / 'segmentation.md', 'python'):
+        name = block.splitlines()[0].removeprefix('# ')
+        (tmp_path / name).write_text(block)
+    for split in ('train', 'val'):
+        for kind, shape in (('images', (64, 64, 3)), ('labels', (64, 64))):
+            path = tmp_path / 'cells' / kind / split / '0.png'
+            path.parent.mkdir(parents=True)
+            cv2.imwrite(str(path), np.ones(shape, np.uint8))
+    cfg = Config.fromfile('mine/seg_kd.py')
+    model = build_model(cfg)
+    assert model.student.decode_head.num_classes == 2
+    for name in ('train', 'val', 'test'):
+        dataset = DATASETS.build(cfg[f'{name}_dataloader'].dataset)
+        (sample,) = dataset
+        assert (sample['data_samples'].gt_sem_seg.data == 1).any()
+        assert dataset.metainfo['classes'] == ('background', 'cell')
 
 
 def test_the_changelog_names_every_public_class() -> None:
