@@ -167,10 +167,13 @@ def test_the_reference_has_every_public_name() -> None:
 
 def test_the_plain_loops_run() -> None:
     blocks = code_blocks(ROOT / 'docs' / 'without_openmmlab.md', 'python')
-    assert len(blocks) == 4
+    of_readme = code_blocks(ROOT / 'README.md', 'python')
+    blocks += [block for block in of_readme if 'import torch' in block]
+    assert len(blocks) == 6
     for block in blocks:
         exec(block, made := {})
         loss = made.get('loss', made.get('distill'))
+        assert loss is not None
         assert loss.isfinite() and loss > 0
 
 
