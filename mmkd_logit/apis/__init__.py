@@ -17,8 +17,10 @@ from mmkd_logit.apis.models import (
     predict_models,
 )
 from mmkd_logit.apis.runner import build_runner
+from mmkd_logit.apis.stored_logits import StoreSettings, store_logits
 
 __all__ = [
+    'StoreSettings',
     'add_common_arguments',
     'add_model_argument',
     'add_samples_argument',
@@ -32,4 +34,5 @@ __all__ = [
     'load_weights',
     'predict_models',
     'read_config',
+    'store_logits',
 ]

@@ -15,6 +15,7 @@ from mmkd_logit.functional.contrast import (
 from mmkd_logit.functional.gradient_shares import gradient_shares
 from mmkd_logit.functional.kd import kd_loss
 from mmkd_logit.functional.kendall_tau import kendall_tau, kendall_tau_loss
+from mmkd_logit.functional.lump_classes import lump_classes
 from mmkd_logit.functional.neural_collapse import NeuralCollapse, neural_collapse
 from mmkd_logit.functional.standardize import standardize
 
@@ -34,6 +35,7 @@ __all__ = [
     'kendall_tau',
     'kendall_tau_loss',
     'mean_off_diagonal',
+    'lump_classes',
     'neural_collapse',
     'sample_contrast_loss',
     'standardize',

@@ -19,6 +19,9 @@ class LogitRows:
             not one hard label a row, as under mixup and CutMix.
         image_index (Tensor, optional): A number for the image that each row comes
             from, shape (N,): the same in every epoch, another for every image.
+        top (Tensor, optional): Classes of the teacher's largest logits, shape (N, k),
+            if only those are known: its others are equal, and weigh together what
+            they do. Defaults to None, all are known.
 
     Raises:
         ValueError: If the parts do not have the same rows and classes.
@@ -29,6 +32,7 @@ class LogitRows:
     aux: Tensor | None = None
     labels: Tensor | None = None
     image_index: Tensor | None = None
+    top: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.student.ndim != 2:

@@ -19,6 +19,7 @@ from mmengine.config import Config
 
 from mmkd_logit.apis import check_resume, config_name
 from mmkd_logit.compat import shipped_folder
+from mmkd_logit.flat import difference, leaves
 from mmkd_logit.models.settings import is_distiller
 from mmkd_logit.suites.suite import (
     CHECKPOINT,
@@ -99,14 +100,7 @@ class Run:
         record = self.record()
         if not record:
             return 'it was not made by compare.py' if log_files(self.work_dir) else ''
-        there, here = record['made_from'], self.made_from
-        differing = [
-            f'{key} is {here.get(key, "not set")} and was {there.get(key, "not set")}'
-            for key in {**here, **there}
-            if here.get(key) != there.get(key)
-        ]
-        rest = f', and {len(differing) - 3} more' if len(differing) > 3 else ''
-        return '; '.join(differing[:3]) + rest
+        return difference(self.made_from, record['made_from'])
 
     @property
     def done(self) -> bool:
@@ -284,20 +278,9 @@ def _folder_name(row: Row) -> str:
 
 def _settings(cfg: Config, with_teacher: bool) -> dict[str, str]:
     """The settings of a config by their dotted keys, but for those of a single run."""
-    found = dict(_leaves(cfg.to_dict()))
+    found = dict(leaves(cfg.to_dict()))
     dropped = _OF_THE_RUN if with_teacher else (*_OF_THE_RUN, OF_TEACHERS)
     return {k: v for k, v in found.items() if not k.startswith(dropped)}
-
-
-def _leaves(settings: Any, key: str = '') -> Iterator[tuple[str, str]]:
-    if isinstance(settings, Mapping) and settings:
-        for name, value in settings.items():
-            yield from _leaves(value, f'{key}.{name}' if key else str(name))
-    elif isinstance(settings, list | tuple) and settings:
-        for place, value in enumerate(settings):
-            yield from _leaves(value, f'{key}[{place}]')
-    else:
-        yield key, str(settings)
 
 
 def _digest(settings: Mapping[str, str]) -> str:

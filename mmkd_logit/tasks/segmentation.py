@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -73,6 +73,17 @@ class SegmentationTask(Task):
             head = _last_head(teacher)[1]
             corners = getattr(head, 'align_corners', self.align_corners)
             self.teacher_align_corners = corners
+
+    def meet_stored(
+        self, name: str, theirs: int, traits: Mapping[str, Any], classes: int
+    ) -> None:
+        """Check its classes; its maps are resized as its own head resized them."""
+        super().meet_stored(name, theirs, traits, classes)
+        self.teacher_align_corners = traits['align_corners']
+
+    def traits(self) -> dict[str, Any]:
+        """How the teacher's maps are resized."""
+        return {'align_corners': self.teacher_align_corners}
 
     def read_labels(self, inputs: Tensor, data_samples: Sequence[Any]) -> Tensor:
         """The label maps, shape (N, H, W).

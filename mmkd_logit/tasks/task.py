@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -95,11 +95,27 @@ class Task(ABC):
         except ValueError:
             return
         theirs = layer_channels(teacher.get_submodule(layer))[1]
-        if theirs != classes:
-            raise ValueError(
-                f'{name} predicts {theirs} classes, but the student {classes}. Both '
-                'must be trained on the same classes.'
-            )
+        _check_number(name, theirs, classes)
+
+    def meet_stored(
+        self, name: str, theirs: int, traits: Mapping[str, Any], classes: int
+    ) -> None:
+        """Check that stored logits fit, and remember what they need.
+
+        Args:
+            name (str): The teacher's name, for messages.
+            theirs (int): Number of the teacher's classes.
+            traits (Mapping[str, Any]): What :meth:`traits` gave when they were stored.
+            classes (int): Number of the student's classes.
+
+        Raises:
+            ValueError: If the teacher has another number of classes.
+        """
+        _check_number(name, theirs, classes)
+
+    def traits(self) -> dict[str, Any]:
+        """What the teacher's logits need, as stored with them."""
+        return {}
 
     def read_labels(self, inputs: Tensor, data_samples: Sequence[Any]) -> Any:
         """Labels of a batch, checked before anything is computed.
@@ -158,6 +174,14 @@ class Task(ABC):
         Returns:
             list: Data samples with predictions.
         """
+
+
+def _check_number(name: str, theirs: int, classes: int) -> None:
+    if theirs != classes:
+        raise ValueError(
+            f'{name} predicts {theirs} classes, but the student {classes}. Both must '
+            'be trained on the same classes.'
+        )
 
 
 def collect(data_samples: Sequence[Any], key: str) -> list[Any] | None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from mmkd_logit.models import LogitDistiller
 from mmkd_logit.models.distillers import distiller_in
+from mmkd_logit.models.teachers import StoredTeacher, Teacher
 from mmkd_logit.registry import HOOKS
 from mmkd_logit.rng import side_rng
 
@@ -24,7 +27,8 @@ class TeacherCheckHook(Hook):
     classes) still gives logits, and distillation quietly fails. This makes it loud.
     If its checkpoint names its classes, they must be those of the training set, in
     the same order. Its metrics on the validation set are logged as
-    ``teacher/<metric>`` before training. A resumed run does not repeat it.
+    ``teacher/<metric>`` before training. A resumed run does not repeat it. A teacher
+    whose logits are stored is judged by its metrics of that time.
 
     Args:
         metric (str, optional): The metric that is compared, such as 'accuracy/top1'.
@@ -64,14 +68,21 @@ class TeacherCheckHook(Hook):
         if runner.iter > 0:
             return
         self._check_classes(runner)
-        if runner.val_loop is None:
+        model = distiller_in(runner.model, type(self).__name__)
+        teacher = model.teacher
+        if runner.val_loop is None and not isinstance(teacher, StoredTeacher):
             raise ValueError(
                 'TeacherCheckHook evaluates on the validation set, but the config has '
                 'no val_dataloader. Add one, or set default_hooks.teacher_check=None.'
             )
-        # A data loader draws a seed: without this, dropout would differ from then on.
-        with side_rng():
-            metrics = self._evaluate(runner)
+        if isinstance(teacher, StoredTeacher):
+            metrics = _stored_metrics(teacher)
+        else:
+            runner.logger.info(f'Evaluating {teacher.name} before training.')
+            loop = runner.val_loop
+            # A data loader draws a seed: without this, dropout would differ.
+            with side_rng():
+                metrics = evaluate_teacher(model, loop.evaluator, loop.dataloader)
         runner.message_hub.update_info('teacher', metrics)
         runner.visualizer.add_scalars(
             {f'teacher/{name}': value for name, value in metrics.items()}
@@ -86,7 +97,6 @@ class TeacherCheckHook(Hook):
                 f'{list(metrics)}.'
             )
         if not metrics[self.metric] >= self.minimum:
-            teacher = distiller_in(runner.model, type(self).__name__).teacher
             raise ValueError(
                 f'{teacher.name} with the weights {teacher.checkpoint} reaches '
                 f'{self.metric}={metrics[self.metric]:.2f} on the validation set, '
@@ -119,25 +129,46 @@ class TeacherCheckHook(Hook):
             )
         runner.logger.warning(what)
 
-    @torch.no_grad()
-    def _evaluate(self, runner: Runner) -> dict[str, float]:
-        model = distiller_in(runner.model, type(self).__name__)
-        evaluator = runner.val_loop.evaluator
-        loader = runner.val_loop.dataloader
-        runner.logger.info(f'Evaluating {model.teacher.name} before training.')
-        for batch in loader:
-            data = model.data_preprocessor(batch, False)
-            samples = self._predict(model, data['inputs'], data['data_samples'])
-            evaluator.process(data_samples=samples, data_batch=batch)
-        return evaluator.evaluate(len(loader.dataset))
 
-    def _predict(
-        self, model: LogitDistiller, inputs: Tensor, data_samples: list
-    ) -> list[Any]:
-        """Predictions of the teacher; from its logits if it is of another library."""
-        if isinstance(model.teacher.module, BaseModel):
-            samples = model.teacher.predict(inputs, data_samples)
-            if isinstance(samples, list):
-                return samples
-        logits = model.teacher(inputs)
-        return model.task.predictions(model.student, logits, inputs, data_samples)
+def _stored_metrics(teacher: StoredTeacher) -> dict[str, float]:
+    """What it reached on the validation set when its logits were stored."""
+    if teacher.metrics is None:
+        raise ValueError(
+            f'{teacher.name} cannot be evaluated: it is not loaded, and its logits '
+            'were stored without a val_dataloader. Set '
+            'default_hooks.teacher_check=None.'
+        )
+    return teacher.metrics
+
+
+@torch.no_grad()
+def evaluate_teacher(
+    model: LogitDistiller, evaluator: Evaluator, loader: DataLoader
+) -> dict[str, float]:
+    """Metrics of a distiller's teacher.
+
+    Args:
+        model (LogitDistiller): With its teacher loaded.
+        evaluator (Evaluator): mmengine's.
+        loader (DataLoader): Of the validation set.
+
+    Returns:
+        dict[str, float]: As the evaluator names them.
+    """
+    for batch in loader:
+        data = model.data_preprocessor(batch, False)
+        samples = _predict(model, data['inputs'], data['data_samples'])
+        evaluator.process(data_samples=samples, data_batch=batch)
+    return evaluator.evaluate(len(loader.dataset))  # type: ignore[arg-type]
+
+
+def _predict(model: LogitDistiller, inputs: Tensor, data_samples: list) -> list[Any]:
+    """Predictions of the teacher; from its logits if it is of another library."""
+    teacher = model.teacher
+    assert isinstance(teacher, Teacher)
+    if isinstance(teacher.module, BaseModel):
+        samples = teacher.predict(inputs, data_samples)
+        if isinstance(samples, list):
+            return samples
+    logits = teacher(inputs)
+    return model.task.predictions(model.student, logits, inputs, data_samples)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from mmkd_logit.functional import kendall_tau
 from mmkd_logit.functional._checks import check_finite
+from mmkd_logit.logit_store import TopRows
 from mmkd_logit.models.distillers.logit_tap import LogitTap
 from mmkd_logit.models.distillers.step_monitor import (
     StepMonitor,
@@ -22,11 +24,12 @@ from mmkd_logit.models.distillers.step_monitor import (
 )
 from mmkd_logit.models.losses import LogitLoss, touch
 from mmkd_logit.models.settings import build_part, check_keys, is_distiller
-from mmkd_logit.models.teachers import Teacher
+from mmkd_logit.models.teachers import StoredTeacher, make_teacher
 from mmkd_logit.registry import MODELS
 from mmkd_logit.rng import side_rng
 from mmkd_logit.structures import LogitRows
 from mmkd_logit.tasks import find_logit_layer, layer_channels, task_of
+from mmkd_logit.views import takes_views
 
 
 @MODELS.register_module()
@@ -40,7 +43,9 @@ class LogitDistiller(BaseModel):
         student (dict): Config of the student, an ordinary mmpretrain classifier or
             mmseg segmentor.
         teacher (dict): Settings of :class:`Teacher`: ``config`` or ``model``, and
-            ``checkpoint``.
+            ``checkpoint``; and ``cache``, the folder of its stored logits, which then
+            take its place, or ``views``, the number of views that the training set
+            shows to the live teacher, and ``view_seed``.
         losses (dict[str, dict]): Configs of the distillation losses by name. Each is
             logged as ``loss_<name>``.
         aux_head (dict, optional): Config of DHKD's auxiliary head, on which losses
@@ -107,8 +112,8 @@ class LogitDistiller(BaseModel):
                 'teacher must be a dict of a config and a checkpoint, but got '
                 f'{teacher!r}. To train the student alone, train its own config.'
             )
-        check_keys(Teacher, teacher, 'teacher')
-        self.teacher = Teacher(**teacher)
+        self.teacher = make_teacher(teacher)
+        self._shows_views = takes_views(teacher)
         self._owns_teacher = True
         in_channels, num_classes = layer_channels(self._last_layer())
         known = {'in_channels': in_channels, 'num_classes': num_classes}
@@ -164,6 +169,13 @@ class LogitDistiller(BaseModel):
                 "task_loss_weight=0 and no loss with head='main': the student's own "
                 'classifier would learn nothing.'
             )
+        if self._shows_views and self._mixes_images():
+            raise ValueError(
+                'teacher.cache and teacher.views are for images as the pipeline makes '
+                'them one by one, but the student trains with mixup or CutMix (batch '
+                'augments), which blend the images of a batch. Remove '
+                'student.train_cfg.augments, or run the teacher live without views.'
+            )
         needy = [name for name, loss in self.named_losses() if loss.needs_labels]
         if needy and self._mixes_images():
             raise ValueError(
@@ -215,10 +227,33 @@ class LogitDistiller(BaseModel):
                 number of classes than the student.
         """
         super().init_weights()
+        self.load_teacher()
+
+    def load_teacher(self) -> None:
+        """Load the teacher, or open its stored logits, and check that it fits.
+
+        Raises:
+            FileNotFoundError: If its checkpoint or its store does not exist.
+            ValueError: If it does not fit.
+        """
         self.teacher.load(self.student)
-        assert self.teacher.module is not None
-        classes = layer_channels(self._last_layer())[1]
-        self.task.meet_teacher(self.teacher.name, self.teacher.module, classes)
+        self.teacher.meet(self.task, layer_channels(self._last_layer())[1])
+        if isinstance(self.teacher, StoredTeacher) and self.teacher.tau is not None:
+            self._check_top_k(self.teacher.tau)
+
+    def _check_top_k(self, tau: float) -> None:
+        if self.kendall_tau_rows > 0:
+            raise ValueError(
+                'kendall_tau_rows needs every logit of the teacher, but the store '
+                'keeps the largest only (top_k). Set kendall_tau_rows=0.'
+            )
+        for name, loss in self.named_losses():
+            if loss.check_top_k() != tau:
+                raise ValueError(
+                    f'losses.{name} has tau={loss.tau}, but the store keeps the mass '
+                    f'of small logits at tau={tau}. Set that, or store the logits '
+                    f'again with --tau {loss.tau}.'
+                )
 
     def forward(
         self,
@@ -259,7 +294,7 @@ class LogitDistiller(BaseModel):
                 last layer does not run exactly once.
         """
         labels = self.task.read_labels(inputs, data_samples)
-        teacher = self._ask_teacher(inputs)
+        teacher = self._ask_teacher(inputs, data_samples)
         with LogitTap(self._last_layer(), self.logit_layer) as tap:
             task = self.student.loss(inputs, data_samples)
         losses = self._weighted_task(task)
@@ -269,9 +304,11 @@ class LogitDistiller(BaseModel):
             return losses | {f'loss_{name}': resting for name in self.losses}
 
         aux = self.aux_head(tap.feature) if self.aux_head is not None else None
+        logits, top = teacher
         rows = self.task.make_rows(
-            tap.logits, teacher, aux, data_samples, labels, self._mixes_images()
+            tap.logits, logits, aux, data_samples, labels, self._mixes_images()
         )
+        rows = rows if top is None else replace(rows, top=top)
         distill = {f'loss_{name}': loss(rows) for name, loss in self.named_losses()}
         if self.task_loss_weight == 0:
             first = next(iter(distill))
@@ -291,13 +328,22 @@ class LogitDistiller(BaseModel):
             logged.append('kendall_tau')
         forget_stale_losses(logged)
 
-    def _ask_teacher(self, inputs: Tensor) -> Tensor | None:
-        """The teacher's logits; None while it rests."""
+    def _ask_teacher(
+        self, inputs: Tensor, data_samples: list[Any]
+    ) -> tuple[Tensor, Tensor | None] | None:
+        """The teacher's logits, and the classes of the largest if only those are known.
+
+        None while it rests.
+        """
         if not self.distils:
             return None
-        logits = self.teacher(inputs)
-        self._monitor.see_teacher(logits)
-        return logits
+        found, top = self.teacher(inputs, data_samples), None
+        if isinstance(found, TopRows):
+            assert isinstance(self.teacher, StoredTeacher)
+            top = found.indices
+            found = self.teacher.spread(found)
+        self._monitor.see_teacher(found)
+        return found, top
 
     def _weighted_task(self, task: Mapping[str, Any]) -> dict[str, Any]:
         weight = self.task_loss_weight

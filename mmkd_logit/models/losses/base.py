@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from mmkd_logit.functional import lump_classes
 from mmkd_logit.functional._checks import check_finite
 from mmkd_logit.models.losses.row_transforms import RowTransform
 from mmkd_logit.models.settings import build_part
@@ -44,6 +45,10 @@ class LogitLoss(nn.Module, ABC):
     gathers: ClassVar[bool] = False
     """Whether :meth:`compute` waits for other processes, and so must run on a process
     that has no rows too."""
+
+    takes_top_k: ClassVar[bool] = False
+    """Whether :meth:`compute` compares softmaxes at ``self.tau`` and nothing else, so
+    that the classes below the teacher's top k can be one."""
 
     renamed: ClassVar[Mapping[str, str]] = {
         'standardize': "Write transforms=('standardize',) for standardize=True, and "
@@ -126,9 +131,32 @@ class LogitLoss(nn.Module, ABC):
         if self.weight == 0 or (len(rows) == 0 and not self.gathers):
             return student[:0].sum() + touch(self)
         teacher = rows.teacher
+        if rows.top is not None:
+            tau = self.check_top_k()
+            student, teacher = (
+                lump_classes(logits, rows.top, tau) for logits in (student, teacher)
+            )
         for transform in self.transforms:
             student, teacher = transform(student, teacher, rows)
         return self.weight * self.compute(student, teacher, rows)
+
+    def check_top_k(self) -> float:
+        """Raise if the loss needs every logit of the teacher.
+
+        Returns:
+            float: Its temperature.
+
+        Raises:
+            ValueError: If it does, or has transforms, which do.
+        """
+        if not self.takes_top_k or self.transforms:
+            what = 'with transforms ' if self.takes_top_k else ''
+            raise ValueError(
+                f'{type(self).__name__} {what}needs every logit of the teacher, but '
+                'the store keeps the largest only (top_k). Store the logits without '
+                '--top-k.'
+            )
+        return float(self.tau)  # type: ignore[arg-type]
 
     def extra_repr(self) -> str:
         names = [type(transform).__name__ for transform in self.transforms]

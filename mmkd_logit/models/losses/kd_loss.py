@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -34,6 +34,8 @@ class KDLoss(LogitLoss):
         >>> KDLoss(tau=1.0)(LogitRows(student=logits, teacher=logits))
         tensor(0.)
     """
+
+    takes_top_k: ClassVar[bool] = True
 
     def __init__(self, tau: float = 4.0, **common: Any) -> None:
         super().__init__(**common)

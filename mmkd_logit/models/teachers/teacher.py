@@ -26,6 +26,7 @@ from mmkd_logit.models.teachers.precision import Precision
 from mmkd_logit.registry import MODELS
 from mmkd_logit.released_names import match_names
 from mmkd_logit.rng import side_rng
+from mmkd_logit.tasks import Task
 
 _MISSING: Any = object()
 
@@ -173,6 +174,11 @@ class Teacher:
             self.module._apply(fn)
             self.precision.settle(self.module)
 
+    def meet(self, task: Task, classes: int) -> None:
+        """Check its classes, and tell the task what its maps need."""
+        assert self.module is not None, 'Teacher.load() comes first.'
+        task.meet_teacher(self.name, self.module, classes)
+
     def prepare(self, inputs: Tensor) -> Tensor:
         """Images as the student gets them, as the teacher expects them."""
         if self._renormalize is not None:
@@ -185,12 +191,16 @@ class Teacher:
         )
 
     @torch.no_grad()
-    def __call__(self, inputs: Tensor) -> Tensor:
+    def __call__(
+        self, inputs: Tensor, data_samples: Sequence[Any] | None = None
+    ) -> Tensor:
         """Logits of preprocessed images.
 
         Args:
             inputs (Tensor): Images of shape (N, channels, H, W), as the student's
                 data preprocessor gives them.
+            data_samples (Sequence, optional): The toolbox's data samples; only stored
+                teachers look at them. Defaults to None.
 
         Returns:
             Tensor: Logits of shape (N, C, ...), without gradient.
