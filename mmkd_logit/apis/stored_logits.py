@@ -24,7 +24,7 @@ from mmkd_logit.apis.models import build_model
 from mmkd_logit.datasets import ViewDataset
 from mmkd_logit.datasets.views import image_of, view_key
 from mmkd_logit.engine.hooks.teacher_check_hook import evaluate_teacher
-from mmkd_logit.logit_store import LogitRecord, StoreWriter, digest_of_image
+from mmkd_logit.logit_store import LogitRecord, LogitStore, StoreWriter, digest_of_image
 from mmkd_logit.logit_store.header import FORMAT
 from mmkd_logit.models import LogitDistiller
 from mmkd_logit.models.settings import is_distiller
@@ -77,11 +77,12 @@ def store_logits(cfg: Config, settings: StoreSettings, console: Console) -> None
         console (Console): Where progress is shown, by the first process.
 
     Raises:
-        FileExistsError: If the store is there already, or is being written.
+        FileExistsError: If the store is being written.
         FileNotFoundError: If the teacher's checkpoint does not exist.
         OSError: If the disk has no room.
         ValueError: If the config has no teacher, blends images, or draws random
-            numbers that cannot be seeded; if what was begun is another store.
+            numbers that cannot be seeded; if what is there, or was begun, is another
+            store.
     """
     if not is_distiller(cfg.model):
         raise ValueError(
@@ -111,10 +112,12 @@ def store_logits(cfg: Config, settings: StoreSettings, console: Console) -> None
     tau = None if settings.top_k is None else settings.tau
     shape = tuple(logits.shape[1:])
     record = LogitRecord(shape, settings.dtype, settings.top_k, tau)
-    writer = StoreWriter(
-        settings.folder,
-        _make_header(cfg, model, teacher_cfg, dataset, record, settings),
-    )
+    header = _make_header(cfg, model, teacher_cfg, dataset, record, settings)
+    if settings.folder.is_dir():
+        LogitStore(settings.folder).compare(header)
+        console.print(f'{settings.folder} is there already')
+        return
+    writer = StoreWriter(settings.folder, header)
     if is_main_process():
         console.print(_plan(writer), highlight=False, soft_wrap=True)
     writer.open()

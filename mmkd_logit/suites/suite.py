@@ -27,7 +27,9 @@ _KEYS_OF_ROWS = ('config', 'options', 'published', 'teacher', 'baseline')
 # What a published number can be; a value where the paper does not say.
 _PUBLISHED = ('best', 'last', 'value')
 OF_TEACHERS = 'model.teacher.'
-CHECKPOINT = f'{OF_TEACHERS}checkpoint'
+CACHE, CHECKPOINT, VIEWS = (
+    f'{OF_TEACHERS}{name}' for name in ('cache', 'checkpoint', 'views')
+)
 # Metrics in percent that an evaluator of the toolboxes logs, by its type.
 _LOGGED = {
     'Accuracy': ('accuracy/top1', 'accuracy/top5'),
@@ -240,6 +242,8 @@ class Suite:
                     f'Row {row.name!r} has the teacher {config}, but the suite trains '
                     f'{teacher.config}. Give the row that teacher.'
                 )
+            return
+        if cfg.model.teacher.get('cache') is not None:
             return
         checkpoint = cfg.model.teacher.get('checkpoint')
         is_path = checkpoint is not None and '://' not in checkpoint
