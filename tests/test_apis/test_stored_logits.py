@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +89,7 @@ def classification(work_dir: Path, teacher: dict, **changes: Any) -> Config:
     cfg.train_cfg = dict(by_epoch=True, max_epochs=3, val_interval=3)
     cfg.optim_wrapper.accumulative_counts = 2
     cfg.custom_hooks = [dict(type='EMAHook')]
+    cfg.default_hooks.checkpoint.max_keep_ckpts = -1
     cfg.default_hooks.teacher_check = dict(type='mmkd_logit.TeacherCheckHook')
     cfg.default_hooks.export_student = dict(type='mmkd_logit.ExportStudentHook')
     cfg.merge_from_dict(changes)
@@ -152,17 +152,12 @@ def weights(work_dir: Path, name: str = 'epoch_3.pth') -> dict:
 
 
 def assert_same_runs(one: Path, other: Path, name: str = 'epoch_3.pth') -> None:
+    """Weights, MCLD's queue and averaged weights."""
     first, second = weights(one, name), weights(other, name)
     for part in ('state_dict', 'ema_state_dict'):
-        if part not in first and part not in second:
-            continue
-        assert first[part].keys() == second[part].keys()
-        for key, value in first[part].items():
-            assert torch.equal(
-                torch.as_tensor(value), torch.as_tensor(second[part][key])
-            )
-    moved = [k for k in first['state_dict'] if k.startswith('student.head')]
-    assert moved
+        assert first.get(part, {}).keys() == second.get(part, {}).keys()
+        for key, value in first.get(part, {}).items():
+            assert torch.equal(*map(torch.as_tensor, (value, second[part][key])))
 
 
 @pytest.fixture(scope='module')
@@ -330,11 +325,8 @@ def test_a_store_that_is_there(cwd: Path, cache: str) -> None:
         store(classification(cwd / 'x', {}), cache, views=3)
 
 
-def refuse(
-    cwd: Path, cache: str, message: str, change: Callable[[Config], None]
-) -> None:
-    cfg = classification(cwd / 'refused', dict(cache=cache))
-    change(cfg)
+def refuse(cwd: Path, cache: str, message: str, changes: dict) -> None:
+    cfg = classification(cwd / 'refused', dict(cache=cache), **changes)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         train(cfg)
 
@@ -360,15 +352,15 @@ def refuse(
         ),
         (
             {'model.teacher.config': 'other.py'},
-            'depth|arch is resnet32 and was resnet20',
+            'arch is resnet32 and was resnet20',
         ),
         (
             {'model.teacher.checkpoint': 'other.pth'},
-            r'teacher\.checkpoint\.source is oth',
+            r'checkpoint\.source is oth',
         ),
         (
             {'model.teacher.checkpoint': None},
-            'teacher.checkpoint is None and was not se',
+            'teacher.checkpoint is None and was',
         ),
         ({'model.teacher.cache': 'none'}, "'none' does not exist"),
         (
@@ -387,7 +379,7 @@ def test_another_run(changes: dict, message: str, cwd: Path, cache: str) -> None
     Path('other.py').write_text(text)
     if not Path('other.pth').exists():
         save_teacher('other.pth', seed=8)
-    refuse(cwd, cache, message, lambda cfg: cfg.merge_from_dict(changes))
+    refuse(cwd, cache, message, changes)
 
 
 def test_a_changed_image_is_noticed(
@@ -404,7 +396,7 @@ def test_a_changed_image_is_noticed(
 
     monkeypatch.setattr(Digits, 'load_data_list', changed)
     message = 'Image 3 in view 0 is not the one of which store holds'
-    refuse(cwd, cache, message, lambda cfg: None)
+    refuse(cwd, cache, message, {})
     cfg = classification(cwd / 'unchecked', dict(cache=cache, check_images=False))
     cfg.train_cfg.max_epochs = 1
     train(cfg)
@@ -485,8 +477,8 @@ def test_a_runner_that_shows_no_views(cwd: Path, cache: str) -> None:
     [
         (dict(views=0), ValueError, r'teacher\.views must be an integer of 1 or more'),
         (dict(view_seed=1), ValueError, 'need teacher.cache, .* or teacher.views'),
-        (dict(cahce='x'), TypeError, "unknown key 'cahce'"),
-        (dict(cache='x', views=2, chekpoint='y'), TypeError, "unknown key 'chekpoint'"),
+        (dict(caches='x'), TypeError, "unknown key 'caches'"),
+        (dict(cache='x', views=2, checkpoints='y'), TypeError, "unknown key 'checkpoints'"),
     ],
 )
 def test_settings(teacher: dict, error: type, message: str, cwd: Path) -> None:
@@ -552,9 +544,7 @@ def test_segmentation(cwd: Path, scenes: Path) -> None:
     stored = segmentation(cwd / 'seg_stored', scenes, dict(cache='seg_store'))
     stored.train_dataloader.num_workers = 1
     train(stored)
-    assert_same_seg = weights(cwd / 'seg_live', 'iter_4.pth')['state_dict']
-    for key, value in weights(cwd / 'seg_stored', 'iter_4.pth')['state_dict'].items():
-        assert torch.equal(value, assert_same_seg[key])
+    assert_same_runs(cwd / 'seg_stored', cwd / 'seg_live', 'iter_4.pth')
 
 
 def test_images_of_several_sizes(cwd: Path, scenes: Path) -> None:

@@ -126,6 +126,24 @@ def test_killed_at_any_moment_the_table_is_the_same(
         assert curve == expected[key]
 
 
+def test_rows_share_stored_logits(tmp_path: Path) -> None:
+    short = SUITE.replace("max_epochs': 2", "max_epochs': 1").replace('[0, 1]', '[0]')
+    (tmp_path / 'mine.py').write_text(short)
+    command = (*COMPARE, 'mine.py', '--cache-teacher', '1')
+    result = run(*command, '--jobs', '2', cwd=tmp_path, timeout=240)
+    assert '(4 of 4)' in result.stdout
+    (store,) = (tmp_path / 'work_dirs/compare/stored_logits').iterdir()
+    assert (store / 'store' / 'view_0000.bin').stat().st_size == 1297 * 48
+    found = {line['name']: line['results'] for line in results(tmp_path)['lines']}
+    assert {name: list(runs) for name, runs in found.items()} == {
+        'plain': ['0'],
+        'DHKD': ['0'],
+    }
+    (log,) = tmp_path.glob('work_dirs/compare/dhkd/*views=1*/seed0/compare.log')
+    assert 'the teacher is not loaded' in log.read_text()
+    assert '0 of 4 runs to do' in run(*command, '--dry-run', cwd=tmp_path).stdout
+
+
 def test_errors_come_before_the_first_run(tmp_path: Path) -> None:
     (tmp_path / 'bad.py').write_text(SUITE + "metric = 'mIoU'\n")
     result = attempt(*COMPARE, 'bad.py', cwd=tmp_path)
