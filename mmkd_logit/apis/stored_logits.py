@@ -25,7 +25,7 @@ from mmkd_logit.datasets import ViewDataset
 from mmkd_logit.datasets.views import image_of, view_key
 from mmkd_logit.engine.hooks.teacher_check_hook import evaluate_teacher
 from mmkd_logit.logit_store import LogitRecord, LogitStore, StoreWriter, digest_of_image
-from mmkd_logit.logit_store.header import FORMAT
+from mmkd_logit.logit_store.header import FORMAT, identity_of
 from mmkd_logit.models import LogitDistiller
 from mmkd_logit.models.settings import is_distiller
 from mmkd_logit.models.teachers import Teacher
@@ -114,8 +114,9 @@ def store_logits(cfg: Config, settings: StoreSettings, console: Console) -> None
     record = LogitRecord(shape, settings.dtype, settings.top_k, tau)
     header = _make_header(cfg, model, teacher_cfg, dataset, record, settings)
     if settings.folder.is_dir():
-        LogitStore(settings.folder).compare(header)
-        console.print(f'{settings.folder} is there already')
+        LogitStore(settings.folder).compare(identity_of(header))
+        if is_main_process():
+            console.print(f'{settings.folder} is there already', soft_wrap=True)
         return
     writer = StoreWriter(settings.folder, header)
     if is_main_process():

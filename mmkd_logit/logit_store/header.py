@@ -10,6 +10,8 @@ from typing import Any
 
 HEADER = 'header.json'
 FORMAT = 1
+# What was measured, and with what: it can move in the last digit.
+_MEASURED = ('made_with', 'metrics')
 _NEEDED = ('format', 'images', 'record', 'seed', 'sha256', 'views')
 
 
@@ -37,6 +39,11 @@ def plain_settings(value: Any, without: Sequence[str] = ('data_root',)) -> Any:
     if callable(value) and hasattr(value, '__qualname__'):
         return f'{value.__module__}.{value.__qualname__}'
     return str(value)
+
+
+def identity_of(header: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes two stores the same: a header without what was measured."""
+    return {key: header[key] for key in header if key not in _MEASURED}
 
 
 def header_text(header: Mapping[str, Any]) -> str:

@@ -13,7 +13,12 @@ from mmengine.dist import barrier, is_main_process
 from torch import Tensor
 
 from mmkd_logit.flat import difference, leaves
-from mmkd_logit.logit_store.header import HEADER, header_text, read_header
+from mmkd_logit.logit_store.header import (
+    HEADER,
+    header_text,
+    identity_of,
+    read_header,
+)
 from mmkd_logit.logit_store.records import LogitRecord, checksum
 from mmkd_logit.logit_store.store import UNFINISHED, view_file
 
@@ -53,12 +58,15 @@ class StoreWriter:
 
     def _check_begun(self, header: Mapping[str, Any]) -> None:
         began = read_header(self.part)
-        found = difference(dict(leaves(header)), dict(leaves(began)))
+        found = difference(
+            dict(leaves(identity_of(header))), dict(leaves(identity_of(began)))
+        )
         if found:
             raise ValueError(
                 f'{self.part} was begun as another store: {found}. Remove it to begin '
                 'anew, or name another folder.'
             )
+        self._text = header_text(began)
 
     @property
     def size(self) -> int:
