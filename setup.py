@@ -62,7 +62,7 @@ EXTRAS = {
         'ftfy',
         'regex',
     ],
-    'test': ['pytest>=8', 'pyyaml', 'onedl-mim>=0.5'],
+    'test': ['pytest>=8', 'pytest-xdist>=3.5', 'pyyaml', 'onedl-mim>=0.5'],
 }
 EXTRAS['dev'] = [
     *EXTRAS['test'],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmengine.dist import all_gather, all_reduce, get_rank, get_world_size
@@ -38,6 +39,49 @@ def mean_over_ranks(
         part.view(grad.shape).to(grad.dtype) if share > 0 else None
         for part, grad, share in zip(parts, whole, shares.tolist())
     ]
+
+
+def sum_over_ranks(tensor: Tensor) -> Tensor:
+    """Sum over all processes; its gradient is summed over them too.
+
+    Every process must call it, and go back through it if one does.
+
+    Args:
+        tensor (Tensor): Of the same shape in every process.
+
+    Returns:
+        Tensor: Of that shape.
+    """
+    return tensor if get_world_size() == 1 else _SumOverRanks.apply(tensor)
+
+
+class _SumOverRanks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone(memory_format=torch.contiguous_format)
+        all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> Tensor:
+        return _SumOverRanks.apply(grad_output)
+
+
+def share_of_rows(rows: Tensor) -> Tensor | float:
+    """What makes a mean over processes of means over rows a mean over all rows.
+
+    Every process must call it.
+
+    Args:
+        rows (Tensor): The rows of this process, shape (N, ...).
+
+    Returns:
+        Tensor | float: N over the mean of the N of all processes.
+    """
+    if get_world_size() == 1:
+        return 1.0
+    count = torch.tensor(float(len(rows)), device=rows.device)
+    return count * get_world_size() / sum_over_ranks(count).clamp(min=1)
 
 
 @torch.no_grad()

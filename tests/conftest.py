@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +11,10 @@ import pytest
 import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
+
+# Processes of pytest-xdist share the cores.
+if workers := int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', 0)):
+    torch.set_num_threads(max(1, torch.get_num_threads() // workers))
 
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU')
 

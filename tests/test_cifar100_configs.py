@@ -17,7 +17,11 @@ from mmengine.dataset import default_collate
 from mmkd_logit.registry import MODELS
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
-METHODS = ('kd', 'dhkd', 'mcld', 'kd_kendall-tau')
+METHODS = sorted(
+    path.parent.name
+    for path in CONFIGS.glob('*/cifar100')
+    if path.parent.name != 'baseline'
+)
 # Teacher and student of one family, and of two.
 SAME = {
     *('res56_res20', 'res110_res20', 'res110_res32', 'res32x4_res8x4'),
@@ -100,21 +104,51 @@ def test_data(tmp_path: Path) -> None:
     )
 
 
+def starts_as_torch_s(layer: torch.nn.Linear) -> None:
+    """Uniform within 1 / sqrt(features), the bias too."""
+    bound = layer.in_features**-0.5
+    assert layer.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
+    assert 0.99 * bound < layer.weight.abs().max() <= bound
+    assert 0.8 * bound < layer.bias.abs().max() <= bound
+
+
 @every_network
 def test_how_classifiers_start(network: str) -> None:
-    cfg = read('baseline', network)
+    """Those of teachers and students; the distillers have the same configs."""
+    model = MODELS.build(read('baseline', network).model)
+    model.init_weights()
+    layer = model.head.fc
+    if network in ('vgg8', 'vgg13', 'mv2'):
+        assert layer.weight.std().item() == pytest.approx(0.01, rel=0.05)
+        assert layer.weight.abs().max() > 0.03  # normal
+        assert not layer.bias.any()
+    else:
+        starts_as_torch_s(layer)
+
+
+@pytest.mark.filterwarnings('ignore:.*random weights')
+@pytest.mark.parametrize(
+    'path',
+    [
+        'dhkd/cifar100/res56_res20',
+        'dhkd/cifar100/vgg13_mv2',
+        'dhkd/res50_mobilenetv1_in1k',
+    ],
+)
+def test_how_heads_of_distillers_start(path: str) -> None:
+    """A linear auxiliary head, a nonlinear one, and MobileNetV1 with its own."""
+    cfg = Config.fromfile(CONFIGS / f'{path}.py')
+    # A small teacher, of as many classes.
+    cfg.model.teacher = dict(model=cfg.model.student, checkpoint=None)
+    cfg.model.data_preprocessor = cfg.data_preprocessor
     model = MODELS.build(cfg.model)
     model.init_weights()
-    weight, bias = model.head.fc.weight, model.head.fc.bias
-    if network in ('vgg8', 'vgg13', 'mv2'):
-        assert weight.std().item() == pytest.approx(0.01, rel=0.05)
-        assert weight.abs().max() > 0.03  # normal
-        assert not bias.any()
-    else:
-        bound = weight.shape[1] ** -0.5
-        assert weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
-        assert 0.99 * bound < weight.abs().max() <= bound  # uniform
-        assert 0.8 * bound < bias.abs().max() <= bound
+    layers = [m for m in model.aux_head.modules() if isinstance(m, torch.nn.Linear)]
+    assert len(layers) == 2 - ('Linear' in cfg.model.aux_head.type)
+    if 'mobilenetv1' in path:
+        layers.append(model.student.head.fc)
+    for layer in layers:
+        starts_as_torch_s(layer)
 
 
 def published(network: str) -> float:
@@ -163,3 +197,124 @@ def test_mcld(pair: str) -> None:
     assert loss == dict(type='MCLDLoss', tau=0.2)
     with_cross_entropy = re.match('res(56|110)_', pair) is not None
     assert model.task_loss_weight == float(with_cross_entropy)
+
+
+def losses(method: str, pair: str) -> dict:
+    """The losses of a method, with all weights in it; the task's under 'task'."""
+    model = read(method, pair).model
+    return dict(model.losses.to_dict(), task=model.get('task_loss_weight', 1.0))
+
+
+@every_pair
+def test_dkd(pair: str) -> None:
+    beta = 8.0
+    if re.match('(vgg13|wrn40-2)_(?!shn)', pair):
+        beta = 6.0
+    if re.match('res(56|110)_', pair):
+        beta = 2.0
+    dkd = dict(type='DKDLoss', alpha=1.0, beta=beta, tau=4.0)
+    assert losses('dkd', pair) == dict(dkd=dkd, task=1.0)
+    # LSKD: both terms times 9, the cross entropy and the warm-up stay.
+    dkd.update(alpha=9.0, beta=9 * beta, tau=2.0, transforms=['standardize'])
+    assert losses('dkd_standardize', pair) == dict(dkd=dkd, task=1.0)
+
+
+@pytest.mark.parametrize(
+    'method', ['dkd', 'dkd_standardize', 'dkd_kendall-tau', 'rld', 'gkl']
+)
+def test_warmup(method: str) -> None:
+    (hook,) = read(method, 'res56_res20').custom_hooks
+    assert hook == dict(type='mmkd_logit.LossWeightHook', warmup=20)
+
+
+# Temperature and weight in the names of LSKD's logs.
+LOGGED = {
+    'res110_res20': (4.0, 12.0),
+    'vgg13_vgg8': (3.0, 9.0),
+    'vgg13_mv2': (3.0, 9.0),
+    'res50_mv2': (3.0, 1.0),
+    'res32x4_wrn16-2': (3.0, 9.0),
+    'res32x4_wrn40-2': (3.0, 9.0),
+    'wrn40-2_mv2': (3.0, 9.0),
+}
+
+
+@every_pair
+def test_standardized_kd(pair: str) -> None:
+    tau, weight = LOGGED.get(pair, (2.0, 9.0))
+    kd = dict(type='KDLoss', tau=tau, loss_weight=weight, transforms=['standardize'])
+    assert losses('kd_standardize', pair) == dict(kd=kd, task=0.1)
+
+
+# Exponent and weight in the appendix of WTTM's paper; ours for the other pairs.
+OF_WTTM = {
+    'wrn40-2_wrn16-2': (0.1, 4.0),
+    'wrn40-2_wrn40-1': (0.1, 3.0),
+    'res56_res20': (0.3, 1.5),
+    'res110_res20': (0.2, 2.0),
+    'res110_res32': (0.1, 1.5),
+    'res32x4_res8x4': (0.1, 3.0),
+    'vgg13_vgg8': (0.1, 2.25),
+    'vgg13_mv2': (0.2, 3.0),
+    'res50_mv2': (0.2, 5.0),
+    'res50_vgg8': (0.1, 2.0),
+    'res32x4_shn-v1': (0.2, 1.4),
+    'res32x4_shn-v2': (0.4, 16.0),
+    'wrn40-2_shn-v1': (0.3, 3.0),
+}
+
+
+@every_pair
+def test_wttm(pair: str) -> None:
+    gamma, weight = OF_WTTM.get(pair, (0.1, 3.0))
+    wttm = dict(type='WTTMLoss', gamma=gamma, loss_weight=weight)
+    assert losses('wttm', pair) == dict(wttm=wttm, task=1.0)
+
+
+@every_pair
+def test_mlkd(pair: str) -> None:
+    mlkd = dict(type='MLKDLoss', taus=[2.0, 3.0, 4.0, 5.0, 6.0], loss_weight=0.9)
+    assert losses('mlkd', pair) == dict(mlkd=mlkd, task=0.1)
+    light = pair.split('_')[1] in SLOW
+    for method in ('mlkd', 'mlkd_standardize', 'mlkd_kendall-tau'):
+        assert read(method, pair).optim_wrapper.optimizer.lr == (
+            0.01 if light else 0.025
+        )
+
+
+def test_terms_of_mlkd_that_are_standardized() -> None:
+    taus = [2.0, 2.0, 3.0, 5.0, 6.0]
+    assert losses('mlkd_standardize', 'res56_res20') == dict(
+        mlkd=dict(
+            type='MLKDLoss',
+            taus=taus,
+            class_correlation=False,
+            batch_correlation=False,
+            loss_weight=9.0,
+            transforms=['standardize'],
+        ),
+        correlations=dict(type='MLKDLoss', taus=taus, kd=False, loss_weight=9.0),
+        task=0.1,
+    )
+
+
+@pytest.mark.parametrize(
+    ('method', 'expected'),
+    [
+        ('dist', dict(dist=dict(type='DISTLoss', tau=4.0, loss_weight=2.0), task=1.0)),
+        ('nkd', dict(nkd=dict(type='NKDLoss', gamma=3.5, tau=3.0), task=1.0)),
+        (
+            'rld',
+            dict(
+                rld=dict(type='RLDLoss', alpha=1.0, beta=8.0, tau=4.0, alpha_tau=1.0),
+                task=1.0,
+            ),
+        ),
+        ('wsld', dict(wsld=dict(type='WSLDLoss', tau=4.0, loss_weight=2.25), task=1.0)),
+        ('ctkd', dict(ctkd=dict(type='CTKDLoss', loss_weight=0.9), task=0.1)),
+        ('kd_dot', dict(kd=dict(type='KDLoss', tau=4.0, loss_weight=0.9), task=0.1)),
+    ],
+)
+def test_methods_that_are_the_same_for_all_pairs(method: str, expected: dict) -> None:
+    for pair in PAIRS[::8]:
+        assert losses(method, pair) == expected, pair

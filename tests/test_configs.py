@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import copy
 import re
 import shutil
+from functools import cache
 from pathlib import Path
 
 import mmpretrain
@@ -13,6 +15,7 @@ import pytest
 import torch
 import yaml
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from mmpretrain.structures import DataSample
@@ -20,7 +23,9 @@ from mmseg.structures import SegDataSample
 from torchvision.models import get_model_weights
 
 from mmkd_logit.apis import config_name
-from mmkd_logit.registry import MODELS
+from mmkd_logit.models import LogitDistiller
+from mmkd_logit.models.settings import build_part
+from mmkd_logit.registry import HOOKS, MODELS
 
 ROOT = Path(__file__).parents[1]
 # Datasets whose configs have a folder of their own, in that of the method.
@@ -34,7 +39,7 @@ PARAMETERS = {
     'res20_digitpairs': 278_036,
     'res18_in1k': 11_689_512,
     'mobilenetv1_in1k': 4_231_976,
-    'fcn-r18w4_scenes': 46_845,
+    'fcn-r18w8_scenes': 185_663,
     'fcn-r18w16_scenes': 739_275,
     'pspnet-r18_cityscapes': 12_790_086,
     'deeplabv3-r18_cityscapes': 13_986_374,
@@ -61,37 +66,19 @@ VARIANTS = {
     'ga': ['dhkd/res20_res8_digits'],
     'single-head': ['_base_/pairs/{pair}', '_base_/methods/binary-kl-norm'],
 }
-# What a leaf sets beside its model, by its name or folder. Anything else must be its
-# baseline's.
+# The method base of a folder, where it is called otherwise.
+METHODS = {'kd_dot': 'kd'}
+# What leaves set beside their model, by patterns of their folders and names. Anything
+# else must be their baseline's.
 OWN_SETTINGS = {
-    'dhkd/in1k': {'custom_hooks'},
-    'dhkd_kendall-tau/in1k': {'custom_hooks'},
-    'dhkd/res20_res8_digits_ga': {'optim_wrapper'},
-    'dhkd/cifar100': {'optim_wrapper'},
+    r'dhkd(_kendall-tau)?/.*_in1k': {'custom_hooks'},
+    r'dhkd/(res20_res8_digits_ga|cifar100/.*)|kd_dot/.*': {'optim_wrapper'},
+    r'(dkd(_.+)?|rld|kd_luminet)/(cifar100/.*|.*_digitpairs)': {'custom_hooks'},
+    r'(gkl|ctkd(_.+)?)/.*': {'custom_hooks'},
+    # Of its authors, who take it for all but the light students.
+    r'mlkd(_.+)?/(cifar100/.*(?<!_mv2)(?<!_shn-v[12])|tv-.*)': {'optim_wrapper'},
+    r'(dist/.*|nkd/res50_mobilenetv1)_in1k': {'optim_wrapper'},
 }
-
-
-def find_configs(root: Path) -> list[str]:
-    """Configs that a user can train, relative to the root."""
-    paths = (path.relative_to(root) for path in (root / 'configs').rglob('*.py'))
-    return sorted(
-        str(path) for path in paths if path.parts[1] not in ('_base_', 'suites')
-    )
-
-
-CONFIGS = find_configs(ROOT)
-DISTILLERS = [path for path in CONFIGS if not path.startswith('configs/baseline/')]
-# On Cityscapes all methods have the same large teachers; one step of one will do.
-STEPPED = [path for path in DISTILLERS if not re.match(r'.*/kd/.*_cityscapes', path)]
-METAFILES = sorted((ROOT / 'configs').glob('*/metafile.yml'))
-
-
-def build(cfg: Config) -> torch.nn.Module:
-    """The model as the Runner builds it."""
-    init_default_scope(cfg.default_scope)
-    if cfg.get('data_preprocessor') is not None:
-        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    return MODELS.build(cfg.model)
 
 
 def name_of(path: str) -> str:
@@ -112,16 +99,61 @@ def on(dataset: str, name: str) -> str:
     return f'{dataset}/{name}' if dataset in FOLDERS else f'{name}_{dataset}'
 
 
+def find_configs(root: Path) -> list[str]:
+    """Configs that a user can train, relative to the root."""
+    paths = (path.relative_to(root) for path in (root / 'configs').rglob('*.py'))
+    return sorted(
+        str(path) for path in paths if path.parts[1] not in ('_base_', 'suites')
+    )
+
+
+CONFIGS = find_configs(ROOT)
+BASELINES = [path for path in CONFIGS if path.startswith('configs/baseline/')]
+PROBES = [path for path in CONFIGS if path.startswith('configs/transfer/')]
+DISTILLERS = [path for path in CONFIGS if path not in (*BASELINES, *PROBES)]
+# Of the many leaves every pair takes a step with this method, and every method with the
+# smallest pair of its task.
+METHOD = 'dhkd'
+PAIRS = [path for path in DISTILLERS if parts_of(path)[::4] == (METHOD, '')]
+METHOD_BASES = sorted(
+    path.stem for path in (ROOT / 'configs' / '_base_' / 'methods').glob('*.py')
+)
+METAFILES = sorted((ROOT / 'configs').glob('*/metafile.yml'))
+
+
+def own_settings(path: str) -> set[str]:
+    """What a leaf sets beside its model."""
+    name = name_of(path)
+    found = (keys for form, keys in OWN_SETTINGS.items() if re.fullmatch(form, name))
+    return set().union(*found)
+
+
+@cache
+def _read(path: Path) -> Config:
+    return Config.fromfile(path)
+
+
+def read(path: Path) -> Config:
+    """A config that is read once, and can be changed."""
+    return copy.deepcopy(_read(path))
+
+
+def build(cfg: Config) -> torch.nn.Module:
+    """The model as the Runner builds it."""
+    init_default_scope(cfg.default_scope)
+    if cfg.get('data_preprocessor') is not None:
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    return MODELS.build(cfg.model)
+
+
 def check_leaf(root: Path, path: str) -> None:
     """Two bases and a line, and a name that says which; the rest is the baseline's."""
     method, teacher, student, dataset, variant = parts_of(path)
     pair = on(dataset, f'{teacher}_{student}')
-    own = OWN_SETTINGS.get(
-        name_of(path), OWN_SETTINGS.get(f'{method}/{dataset}', set())
-    )
+    own = own_settings(path)
     folder = root / 'configs'
     statements = ast.parse((root / path).read_text()).body
-    assert len(statements) <= 3, path
+    assert len(statements) <= 3 + len(own), path
     written = ast.literal_eval(statements[0].value)  # type: ignore[attr-defined]
     bases = [
         (root / path).parent.joinpath(base).resolve().relative_to(folder.resolve())
@@ -133,16 +165,30 @@ def check_leaf(root: Path, path: str) -> None:
     else:
         assert names[0] == f'_base_/pairs/{pair}', path
         # A method can have settings for a dataset or task: kd_in1k, dhkd_seg.
-        assert re.fullmatch(rf'_base_/methods/{re.escape(method)}(_\w+)?', names[1])
+        base = re.escape(METHODS.get(method, method))
+        assert re.fullmatch(rf'_base_/methods/{base}(_\w+)?', names[1])
         assert ast.unparse(statements[1]) == 'model = _base_.method', path
-        # What the pair changes in the method, or the method beside the model.
-        third = '|'.join([r'model\.losses\.\w+\.\w+', r'model\.task_loss_weight', *own])
+        # What the pair changes in the method, and the method beside the model.
+        changed = [ast.unparse(each) for each in statements[2:]]
+        of_model = [
+            each
+            for each in changed
+            if re.match(
+                r'model\.(losses\.\w+\.(\w+ = |update\()|task_loss_weight = )', each
+            )
+        ]
+        assert len(of_model) <= 1, path
         assert all(
-            re.match(f'({third}) = ', ast.unparse(each)) for each in statements[2:]
+            each in of_model or each.partition(' = ')[0] in own for each in changed
         ), path
 
     cfg = Config.fromfile(root / path)
-    baseline = Config.fromfile(folder / 'baseline' / f'{on(dataset, student)}.py')
+    if not variant:
+        model = read(folder / f'{names[1]}.py').method
+        exec('\n'.join(of_model), {'model': model})
+        merged = Config._merge_a_into_b(model, read(folder / f'{names[0]}.py').model)
+        assert cfg.model == merged, path
+    baseline = read(folder / 'baseline' / f'{on(dataset, student)}.py')
     assert cfg.model.student == baseline.model, path
     for key in set(baseline) - {'model', 'default_hooks'} - own:
         assert cfg[key] == baseline[key], (path, key)
@@ -156,21 +202,69 @@ def check_leaf(root: Path, path: str) -> None:
     }
 
 
-@pytest.mark.parametrize('path', CONFIGS)
+def check_parts(cfg: Config, own: set[str]) -> None:
+    """Losses, hooks and optimizer take the settings that a leaf gives them."""
+    init_default_scope(cfg.default_scope)
+    for name, loss in cfg.model.losses.items():
+        build_part(loss, f'losses.{name}', dict(num_classes=10))
+    for hook in cfg.get('custom_hooks', []):
+        HOOKS.build(hook)
+    if 'optim_wrapper' in own:
+        build_optim_wrapper(torch.nn.Linear(1, 1), cfg.optim_wrapper)
+
+
+def size(model: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize('path', BASELINES)
 def test_builds(path: str) -> None:
+    model = build(Config.fromfile(ROOT / path))
+    name = name_of(path).removeprefix('baseline/')
+    assert size(model) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize('path', PROBES)
+def test_probe(path: str) -> None:
+    """The student of its name, frozen, with a layer for the classes of the folder."""
     cfg = Config.fromfile(ROOT / path)
+    _, dataset, student = name_of(path).split('/')
+    baseline = ROOT / 'configs' / 'baseline' / 'cifar100' / f'{student}.py'
+    assert Path(cfg.model.config).resolve() == baseline
+    checkpoint = f'work_dirs/baseline/cifar100/{student}/epoch_240.pth'
+    assert cfg.model.checkpoint == checkpoint
+    classes = {'stl10': 10, 'tiny-imagenet': 200}[dataset]
     model = build(cfg)
-    if path in DISTILLERS:
-        _, _, student, dataset, _ = parts_of(path)
-        model, name = model.student, on(dataset, student)
-    else:
-        name = name_of(path).removeprefix('baseline/')
-    assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
+    layer = model.head.fc
+    own = layer.weight.shape[1] + 1
+    assert layer.weight.shape[0] == model.head.num_classes == classes
+    assert size(model) == PARAMETERS[f'cifar100/{student}'] + own * (classes - 100)
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert trained == {'head.fc.weight', 'head.fc.bias'}
+
+
+def test_probes_have_all_students_and_the_released_schedule() -> None:
+    """Of HSAKD's code; wherever the images come from."""
+    pairs = (ROOT / 'configs' / '_base_' / 'pairs' / 'cifar100').glob('*.py')
+    students = {pair.stem.split('_')[1] for pair in pairs}
+    expected = {
+        f'{data}/{each}' for data in ('stl10', 'tiny-imagenet') for each in students
+    }
+    assert {name_of(path).removeprefix('transfer/') for path in PROBES} == expected
+    for path in PROBES:
+        cfg = Config.fromfile(ROOT / path)
+        assert cfg.optim_wrapper.optimizer == dict(
+            type='SGD', lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.0
+        )
+        assert cfg.train_cfg.max_epochs == 100
+        assert cfg.param_scheduler.milestones == [30, 60, 90]
+        assert cfg.train_dataloader.batch_size == 64
 
 
 @pytest.mark.parametrize('path', DISTILLERS)
 def test_leaf(path: str) -> None:
     check_leaf(ROOT, path)
+    check_parts(read(ROOT / path), own_settings(path))
 
 
 @pytest.mark.parametrize(
@@ -229,10 +323,8 @@ def preprocessed(cfg: Config) -> dict:
     return dict(inputs=torch.randn(2, channels, 32, 32), data_samples=samples)
 
 
-@pytest.mark.filterwarnings('ignore:.*random weights')
-@pytest.mark.parametrize('path', STEPPED)
-def test_a_step_of_each_distiller(path: str) -> None:
-    cfg = Config.fromfile(ROOT / path)
+def take_a_step(cfg: Config) -> LogitDistiller:
+    """The distiller of a config, after the backward pass of a step."""
     assert cfg.model.teacher.checkpoint
     cfg.model.teacher.checkpoint = None
     # Nothing is downloaded.
@@ -245,6 +337,35 @@ def test_a_step_of_each_distiller(path: str) -> None:
     total.backward()
     assert total.isfinite()
     assert {f'loss_{name}' for name in cfg.model.losses} <= set(losses)
+    return model
+
+
+@pytest.mark.filterwarnings('ignore:.*random weights')
+@pytest.mark.parametrize('path', PAIRS)
+def test_a_step_of_each_pair(path: str) -> None:
+    model = take_a_step(Config.fromfile(ROOT / path))
+    _, _, student, dataset, _ = parts_of(path)
+    assert size(model.student) == PARAMETERS[on(dataset, student)]
+
+
+def test_every_pair_takes_a_step() -> None:
+    pairs = ROOT / 'configs' / '_base_' / 'pairs'
+    names = (path.relative_to(pairs).with_suffix('') for path in pairs.rglob('*.py'))
+    assert sorted(map(str, names)) == sorted(
+        name_of(path).removeprefix(f'{METHOD}/') for path in PAIRS
+    )
+
+
+@pytest.mark.filterwarnings('ignore:.*random weights')
+@pytest.mark.parametrize('name', METHOD_BASES)
+def test_a_step_of_each_method(name: str) -> None:
+    folder = ROOT / 'configs' / '_base_'
+    method = read(folder / 'methods' / f'{name}.py').method
+    per_pixel = name.endswith('_seg')
+    (pair,) = (folder / 'pairs').glob('*_scenes.py' if per_pixel else '*_digits.py')
+    cfg = read(pair)
+    cfg.model = Config._merge_a_into_b(method, cfg.model)
+    take_a_step(cfg)
 
 
 def test_imagenet_recipe() -> None:
@@ -265,8 +386,8 @@ def test_imagenet_recipe() -> None:
 
 @pytest.mark.parametrize('path', [path for path in CONFIGS if 'kendall-tau/' in path])
 def test_kendall_tau_has_the_weight_of_the_loss_that_it_joins(path: str) -> None:
-    joined = Config.fromfile(ROOT / path.replace('_kendall-tau/', '/'))
-    cfg = Config.fromfile(ROOT / path)
+    joined = read(ROOT / path.replace('_kendall-tau/', '/'))
+    cfg = read(ROOT / path)
     loss = cfg.model.losses.pop('kendall_tau')
     assert cfg.model == joined.model
     assert cfg.get('custom_hooks') == joined.get('custom_hooks')
@@ -294,9 +415,9 @@ def test_a_child_config_and_the_command_line_override(tmp_path: Path) -> None:
     assert cfg.default_hooks.teacher_check.minimum == 50.0
 
 
-@pytest.mark.parametrize('path', DISTILLERS)
+@pytest.mark.parametrize('path', PAIRS)
 def test_teacher_is_what_the_toolbox_publishes(path: str) -> None:
-    teacher = Config.fromfile(ROOT / path).model.teacher
+    teacher = read(ROOT / path).model.teacher
     package, found, name = teacher.config.partition('::')
     if not found:  # trained here, and left where tools/train.py puts it
         config = Path(teacher.config).resolve()

@@ -166,6 +166,8 @@ def list_runs(runs: Sequence[Run], jobs: int) -> None:
         known = seconds.get(run.work_dir.parent) or every
         total += mean(known) if known else 0.0
         state = 'goes on' if run.record() else 'new'
+        if run.work_dir.is_dir() and run.difference():
+            state = 'needs --restart, for another run is there'
         about = f', about {mean(known):.0f} s' if known else ''
         print(f'{run.name}: {state}{about}, in {run.work_dir}')
     about = f'about {total / 60 / jobs:.1f} minutes with {jobs} at a time'

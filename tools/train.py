@@ -47,10 +47,10 @@ def apply_args(cfg: Config, args: argparse.Namespace) -> None:
     if args.amp:
         if get_device() == 'cpu':
             raise SystemExit('--amp: mmengine has mixed precision on GPUs only.')
-        aligns = 'GradAlign' in str(cfg.optim_wrapper.get('type'))
-        cfg.optim_wrapper.type = (
-            'mmkd_logit.GradAlignAmpOptimWrapper' if aligns else 'AmpOptimWrapper'
-        )
+        kind = str(cfg.optim_wrapper.get('type'))
+        ours = [name for name in ('GradAlign', 'DOT') if name in kind]
+        prefix = f'mmkd_logit.{ours[0]}' if ours else ''
+        cfg.optim_wrapper.type = f'{prefix}AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.auto_scale_lr:
         if cfg.get('auto_scale_lr', {}).get('base_batch_size') is None:

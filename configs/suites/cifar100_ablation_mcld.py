@@ -10,6 +10,9 @@ _published = {
     ('sample', 'category'): 77.05,
     _terms: 77.89,
 }
+prepare = {
+    'data/cifar100': ['dataset_converters/download_cifar100.py', 'data/cifar100'],
+}
 teacher = '../baseline/cifar100/res32x4.py'
 rows = {
     'plain student': dict(

@@ -1,4 +1,4 @@
-# ImageNet with the papers' teachers, torchvision's, and with OpenMMLab's ResNet-34.
+# ImageNet with the papers' teachers, torchvision's; some with OpenMMLab's too.
 _pairs = {
     'tv-res34_res18': ('ResNet-34, ResNet-18', 'ResNet-18'),
     'res34_res18': ("OpenMMLab's ResNet-34, ResNet-18", 'ResNet-18'),
@@ -9,27 +9,55 @@ _methods = {
     'dhkd': 'DHKD',
     'mcld': 'MCLD',
     'kd_kendall-tau': "KD + Kendall's tau",
+    'dkd': 'DKD',
+    'dkd_kendall-tau': "DKD + Kendall's tau",
+    'ctkd': 'CTKD',
+    'ctkd_kendall-tau': "CTKD + Kendall's tau",
+    'mlkd': 'MLKD',
+    'mlkd_kendall-tau': "MLKD + Kendall's tau",
+    'dist': 'DIST',
+    'nkd': 'NKD',
+    'wttm': 'WTTM',
+    'rld': 'RLD',
+    'wsld': 'WSLD',
+    'gkl': 'GKL',
+    'kd_dot': 'KD + DOT',
+    'kd_standardize': 'KD, standardized',
+    'dkd_standardize': 'DKD, standardized',
+    'mlkd_standardize': 'MLKD, standardized',
 }
-# From the paper of MCLD, which does not say whether they are best or last.
-_source = 'https://arxiv.org/abs/2411.10693'
+_with_both_teachers = ('kd', 'dhkd', 'mcld', 'kd_kendall-tau')
+# Their sources do not say whether they are best or last.
+_github = 'https://github.com'
+_mcld = 'https://arxiv.org/abs/2411.10693'
 _published = {
-    'tv-res34_res18: kd': 71.03,
-    'tv-res34_res18: mcld': 71.66,
-    'res50_mobilenetv1: kd': 70.50,
-    'res50_mobilenetv1: mcld': 72.98,
+    'kd': (71.03, 70.50, _mcld),
+    'mcld': (71.66, 72.98, _mcld),
+    'dkd': (71.70, 72.05, f'{_github}/megvii-research/mdistiller'),
+    'dist': (72.07, 73.24, f'{_github}/hunto/DIST_KD'),
+    'nkd': (71.96, 72.58, f'{_github}/yzd-v/cls_KD'),
+    'wttm': (72.19, 73.09, f'{_github}/zkxufo/TTM'),
+    'wsld': (72.04, 71.52, f'{_github}/bellymonster/Weighted-Soft-Label-Distillation'),
+    'gkl': (71.91, 72.84, f'{_github}/jiequancui/DKL'),
+    'kd_dot': (71.72, 73.09, f'{_github}/megvii-research/mdistiller'),
+    'kd_standardize': (71.42, None, 'https://arxiv.org/abs/2403.01427'),
 }
 rows = {
     'ResNet-18': dict(
-        config='../baseline/res18_in1k.py', published=dict(value=69.75, source=_source)
+        config='../baseline/res18_in1k.py', published=dict(value=69.75, source=_mcld)
     ),
     'MobileNetV1': dict(
         config='../baseline/mobilenetv1_in1k.py',
-        published=dict(value=68.87, source=_source),
+        published=dict(value=68.87, source=_mcld),
     ),
 }
 for _pair, (_name, _student) in _pairs.items():
     for _folder, _method in _methods.items():
-        _top1 = _published.get(f'{_pair}: {_folder}')
+        if _pair == 'res34_res18' and _folder not in _with_both_teachers:
+            continue
+        _res18, _mobilenetv1, _source = _published.get(_folder, (None, None, None))
+        _of_pair = {'tv-res34_res18': _res18, 'res50_mobilenetv1': _mobilenetv1}
+        _top1 = _of_pair.get(_pair)
         rows[f'{_name}: {_method}'] = dict(
             config=f'../{_folder}/{_pair}_in1k.py',
             baseline=_student,

@@ -2,9 +2,12 @@
 prepare = {
     'data/scenes': ['dataset_converters/make_scenes.py', 'data/scenes'],
 }
+_pair = 'fcn-r18w16_fcn-r18w8_scenes.py'
 teacher = '../baseline/fcn-r18w16_scenes.py'
 rows = {
-    'plain student': '../baseline/fcn-r18w4_scenes.py',
-    'KD': '../kd/fcn-r18w16_fcn-r18w4_scenes.py',
-    'DHKD': '../dhkd/fcn-r18w16_fcn-r18w4_scenes.py',
+    'plain student': '../baseline/fcn-r18w8_scenes.py',
+    'KD': f'../kd/{_pair}',
+    'DHKD': f'../dhkd/{_pair}',
+    'MCLD': f'../mcld/{_pair}',
+    "KD + Kendall's tau": f'../kd_kendall-tau/{_pair}',
 }

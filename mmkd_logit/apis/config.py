@@ -191,9 +191,12 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
                 continue  # for the dataset to judge
             path = os.path.join(dataset.get('data_root') or '', folder or '')
             if path and '://' not in path and not Path(path).expanduser().exists():
+                kind = _dataset_type(dataset, cfg.get('default_scope'))
+                source = f' ({url})' if (url := getattr(kind, 'url', '')) else ''
                 raise FileNotFoundError(
                     f'The data folder {path!r} of {where} does not exist (looked in '
-                    f'{Path.cwd()}). Put the data there, or set {where}.data_root.'
+                    f'{Path.cwd()}). Put the data{source} there, or set '
+                    f'{where}.data_root.'
                 )
 
 

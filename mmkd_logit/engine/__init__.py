@@ -2,6 +2,7 @@
 
 from mmkd_logit import registry  # noqa: F401  first: its error names the extras
 from mmkd_logit.engine.hooks import (
+    CurriculumHook,
     EpochSeedHook,
     ExportStudentHook,
     GradientConflictHook,
@@ -10,11 +11,16 @@ from mmkd_logit.engine.hooks import (
     TeacherCheckHook,
 )
 from mmkd_logit.engine.optim_wrappers import (
+    DOTAmpOptimWrapper,
+    DOTOptimWrapper,
     GradAlignAmpOptimWrapper,
     GradAlignOptimWrapper,
 )
 
 __all__ = [
+    'CurriculumHook',
+    'DOTAmpOptimWrapper',
+    'DOTOptimWrapper',
     'EpochSeedHook',
     'ExportStudentHook',
     'GradAlignAmpOptimWrapper',

@@ -12,22 +12,49 @@ from mmkd_logit.functional.contrast import (
     instance_contrast_loss,
     sample_contrast_loss,
 )
+from mmkd_logit.functional.ctkd import ctkd_loss
+from mmkd_logit.functional.cwd import cwd_loss
+from mmkd_logit.functional.dist_loss import dist_loss
+from mmkd_logit.functional.dkd import dkd_loss
+from mmkd_logit.functional.gkl import gkl_loss
 from mmkd_logit.functional.gradient_shares import gradient_shares
 from mmkd_logit.functional.kd import kd_loss
 from mmkd_logit.functional.kendall_tau import kendall_tau, kendall_tau_loss
 from mmkd_logit.functional.lump_classes import lump_classes
+from mmkd_logit.functional.mlkd import (
+    batch_correlation_loss,
+    class_correlation_loss,
+    multi_temperature_kd_loss,
+)
 from mmkd_logit.functional.neural_collapse import NeuralCollapse, neural_collapse
-from mmkd_logit.functional.standardize import standardize
+from mmkd_logit.functional.nkd import nkd_loss
+from mmkd_logit.functional.normkd import normkd_loss
+from mmkd_logit.functional.rld import rld_loss
+from mmkd_logit.functional.standardize import (
+    scale_by_std,
+    standardize,
+    standardize_classes,
+)
+from mmkd_logit.functional.swap_errors import swap_errors
+from mmkd_logit.functional.ttm import ttm_loss, wttm_loss
+from mmkd_logit.functional.wsld import wsld_loss
 
 __all__ = [
     'CalibrationBins',
     'NeuralCollapse',
     'align_gradients',
+    'batch_correlation_loss',
     'binary_kl_loss',
     'binary_kl_norm_loss',
     'calibration_bins',
     'category_contrast_loss',
     'class_correlation',
+    'class_correlation_loss',
+    'ctkd_loss',
+    'cwd_loss',
+    'dist_loss',
+    'dkd_loss',
+    'gkl_loss',
     'gradient_cosine',
     'gradient_shares',
     'instance_contrast_loss',
@@ -36,7 +63,17 @@ __all__ = [
     'kendall_tau_loss',
     'mean_off_diagonal',
     'lump_classes',
+    'multi_temperature_kd_loss',
     'neural_collapse',
+    'nkd_loss',
+    'normkd_loss',
+    'rld_loss',
     'sample_contrast_loss',
+    'scale_by_std',
     'standardize',
+    'standardize_classes',
+    'swap_errors',
+    'ttm_loss',
+    'wsld_loss',
+    'wttm_loss',
 ]

@@ -8,6 +8,8 @@ from numbers import Real
 import torch
 from torch import Tensor
 
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
 
 def check_logits(name: str, logits: Tensor) -> None:
     """Raise ``TypeError`` if something is not a floating point tensor."""
@@ -39,10 +41,70 @@ def check_pair(student: Tensor, teacher: Tensor) -> None:
         )
 
 
+def check_target(target: Tensor, rows: int) -> None:
+    """Raise if these are not class indices, one for each row.
+
+    Args:
+        target (Tensor): Class indices of shape (N,).
+        rows (int): Number of rows, N.
+
+    Raises:
+        TypeError: If it is not a tensor of integers.
+        ValueError: If its shape is not (N,).
+    """
+    kind = target.dtype if isinstance(target, Tensor) else type(target)
+    if kind not in _INTEGERS:
+        raise TypeError(f'target must hold class indices, but got {kind}.')
+    if target.shape != (rows,):
+        raise ValueError(
+            f'target must have the shape ({rows},), a class for each row, but got '
+            f'{tuple(target.shape)}.'
+        )
+
+
+def label_column(student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+    """Check logits and labels; return the labels as a column, to index rows with.
+
+    Args:
+        student (Tensor): Student logits of shape (N, C).
+        teacher (Tensor): Teacher logits of shape (N, C).
+        target (Tensor): Class indices of shape (N,).
+
+    Returns:
+        Tensor: Shape (N, 1), int64, where the logits are.
+
+    Raises:
+        TypeError: If logits are not floating point tensors, or ``target`` not one of
+            integers.
+        ValueError: If shapes do not fit together, or a class is not from 0 to C - 1.
+    """
+    check_pair(student, teacher)
+    check_target(target, len(student))
+    classes = student.shape[1]
+    if len(target) and target.device.type == 'cpu':
+        # To look would wait for a GPU, which checks indices where it uses them.
+        low, high = (int(bound) for bound in target.aminmax())
+        if low < 0 or high >= classes:
+            raise ValueError(
+                f'target must hold classes from 0 to {classes - 1}, but got '
+                f'{low if low < 0 else high}. Check the number of classes, and leave '
+                'out rows whose label is to be ignored.'
+            )
+    return target.to(student.device, torch.int64)[:, None]
+
+
 def check_finite(name: str, value: float) -> None:
     """Raise ``ValueError`` if a setting is not a finite number."""
     if not _is_number(value) or not math.isfinite(value):
         raise ValueError(f'{name} must be a finite number, but got {value!r}.')
+
+
+def check_not_negative(name: str, value: float) -> None:
+    """Raise ``ValueError`` if a setting is not a finite number of 0 or more."""
+    if not _is_number(value) or not 0 <= value < math.inf:
+        raise ValueError(
+            f'{name} must be a finite number of 0 or more, but got {value!r}.'
+        )
 
 
 def check_positive(name: str, value: float) -> None:

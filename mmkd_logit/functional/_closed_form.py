@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from mmkd_logit.functional._checks import check_pair, compute_dtype
 _CPU_CHUNK = 2**18
 _GPU_CHUNK = 2**22
 
-ChunkFn = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+ChunkFn = Callable[..., tuple[Tensor, Tensor]]
 SumFn = Callable[[bool], tuple[Tensor, Tensor | None]]
 
 
@@ -24,10 +24,10 @@ def chunk_size(logits: Tensor) -> int:
     return _CPU_CHUNK if logits.device.type == 'cpu' else _GPU_CHUNK
 
 
-def chunk_rows(logits: Tensor) -> Iterator[slice]:
-    """Parts of the rows that are worked on at a time."""
+def chunk_rows(logits: Tensor, smaller: int = 1) -> Iterator[slice]:
+    """Parts of the rows that are worked on at a time, so many times smaller."""
     rows, classes = logits.shape
-    step = max(1, chunk_size(logits) // max(1, classes))
+    step = max(1, chunk_size(logits) // smaller // max(1, classes))
     return (slice(start, start + step) for start in range(0, rows, step))
 
 
@@ -89,6 +89,8 @@ def closed_form_loss(
     chunk_fn: ChunkFn,
     tau: float = 1.0,
     scale: float = 1.0,
+    columns: Sequence[Tensor] = (),
+    smaller: int = 1,
 ) -> Tensor:
     """Mean over rows of a loss that gives its own gradient.
 
@@ -101,10 +103,15 @@ def closed_form_loss(
         teacher (Tensor): Teacher logits of shape (N, C). Gets no gradient.
         chunk_fn (Callable): Takes some rows of both, divided by ``tau`` and so bounded
             that the difference of two is finite, as copies in float32 or wider that it
-            may overwrite. Returns the sum of their losses, and the gradient of that
-            sum with respect to the student's logits before the division.
+            may overwrite, and the same rows of each of ``columns``. Returns the sum of
+            their losses, and the gradient of that sum with respect to the student's
+            logits before the division.
         tau (float): Temperature. Defaults to 1.0.
         scale (float): Factor of value and gradient. Defaults to 1.0.
+        columns (Sequence[Tensor]): What else is known of each row, shape (N, 1).
+            Defaults to ().
+        smaller (int): How many times fewer rows a chunk has, for the sake of a
+            ``chunk_fn`` with many intermediates. Defaults to 1.
 
     Returns:
         Tensor: A scalar in float32, or in float64 if an input is. It is 0 and keeps
@@ -121,17 +128,28 @@ def closed_form_loss(
     def sum_fn(wants_grad: bool) -> tuple[Tensor, Tensor | None]:
         grad = torch.empty_like(student, dtype=dtype) if wants_grad else None
         total = torch.zeros((), dtype=torch.float64, device=student.device)
-        for part in chunk_rows(student):
+        for part in chunk_rows(student, smaller):
             s = student[part].to(dtype, copy=True)
             t = teacher[part].to(dtype, copy=True)
             one = _temper(s, tau) * _temper(t, tau)
-            value, slope = chunk_fn(s, t)
+            value, slope = chunk_fn(s, t, *(column[part] for column in columns))
             total += value * one
             if grad is not None:
                 torch.mul(slope, one, out=grad[part])
         return total, grad
 
     return loss_of_sum(student, dtype, sum_fn, scale / max(1, len(student)))
+
+
+def scaled(logits: Tensor, factor: float) -> Tensor:
+    """Multiply what is bounded as in :func:`closed_form_loss`; so is the result."""
+    product = logits * factor
+    return product if factor <= 1 else product.clamp_(-bound(logits), bound(logits))
+
+
+def bound(logits: Tensor) -> float:
+    """The largest size of a logit of which differences are finite."""
+    return torch.finfo(logits.dtype).max / 4
 
 
 def _temper(logits: Tensor, tau: float) -> Tensor:
@@ -147,7 +165,7 @@ def _temper(logits: Tensor, tau: float) -> Tensor:
         logits.div_(tau)
     # The bound leaves room for a difference of two; only absurd logits reach it. To
     # look would wait for a GPU.
-    bound = torch.finfo(logits.dtype).max / 4
-    if logits.device.type != 'cpu' or max(-low, high) >= bound * min(tau, 1.0):
-        logits.clamp_(-bound, bound)
+    limit = bound(logits)
+    if logits.device.type != 'cpu' or max(-low, high) >= limit * min(tau, 1.0):
+        logits.clamp_(-limit, limit)
     return low.mul_(0).add_(high.mul_(0)).add_(1)

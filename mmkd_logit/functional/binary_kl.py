@@ -49,16 +49,21 @@ def binary_kl_loss(student: Tensor, teacher: Tensor, tau: float = 2.0) -> Tensor
     check_positive('tau', tau)
 
     def chunk(s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        # KL is the same for (s, t) and (-s, -t). With b >= 0 no large numbers
-        # cancel: value = softplus(-a) - softplus(-b) + sigma(-b) (a - b).
-        sign = torch.ones_like(t).copysign_(t)
-        a, b = s.mul_(sign), t.mul_(sign)
-        not_p = torch.sigmoid(-b)
-        value = softplus(-a).sub_(softplus(-b)).addcmul_(not_p, a - b).sum()
-        slope = not_p.sub_(torch.sigmoid(-a)).mul_(sign).div_(tau)
-        return value, slope
+        value, slope = binary_kl(s, t)
+        return value.sum(), slope.div_(tau)
 
     return closed_form_loss(student, teacher, chunk, tau, scale=tau**2)
+
+
+def binary_kl(s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """Divergence between yes and no of two log-odds, and its gradient; eats both."""
+    # KL is the same for (s, t) and (-s, -t). With b >= 0 no large numbers
+    # cancel: value = softplus(-a) - softplus(-b) + sigma(-b) (a - b).
+    sign = torch.ones_like(t).copysign_(t)
+    a, b = s.mul_(sign), t.mul_(sign)
+    not_p = torch.sigmoid(-b)
+    value = softplus(-a).sub_(softplus(-b)).addcmul_(not_p, a - b)
+    return value, not_p.sub_(torch.sigmoid(-a)).mul_(sign)
 
 
 def binary_kl_norm_loss(student: Tensor, teacher: Tensor, tau: float = 2.0) -> Tensor:

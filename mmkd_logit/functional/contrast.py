@@ -16,6 +16,7 @@ from mmkd_logit.functional._checks import (
     check_logits,
     check_pair,
     check_positive,
+    check_target,
     compute_dtype,
 )
 from mmkd_logit.functional._closed_form import loss_of_sum, softplus
@@ -194,13 +195,7 @@ def category_contrast_loss(
     """
     check_positive('tau', tau)
     own = _own_rows(student, teacher, offset)
-    if target.is_floating_point() or target.dtype == torch.bool:
-        raise TypeError(f'target must hold class indices, but got {target.dtype}.')
-    if target.shape != teacher.shape[:1]:
-        raise ValueError(
-            f'target must have the shape ({len(teacher)},), a class for each row of '
-            f'the teacher, but got {tuple(target.shape)}.'
-        )
+    check_target(target, len(teacher))
     dtype = compute_dtype(student, teacher)
     classes = target[own][:, None]
 

@@ -41,9 +41,15 @@ def kd_loss(student: Tensor, teacher: Tensor, tau: float = 4.0) -> Tensor:
     check_positive('tau', tau)
 
     def chunk(s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        log_q, log_p = s.log_softmax(1), t.log_softmax(1)
-        p = log_p.exp()
-        value = log_p.sub_(log_q).mul_(p).sum()
-        return value, log_q.exp_().sub_(p).div_(tau)
+        value, slope = kd_sum(s, t)
+        return value, slope.div_(tau)
 
     return closed_form_loss(student, teacher, chunk, tau, scale=tau**2)
+
+
+def kd_sum(s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum of the divergences of rows, and its gradient for ``s``, both tempered."""
+    log_q, log_p = s.log_softmax(1), t.log_softmax(1)
+    p = log_p.exp()
+    value = log_p.sub_(log_q).mul_(p).sum()
+    return value, log_q.exp_().sub_(p)

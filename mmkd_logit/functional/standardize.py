@@ -1,13 +1,17 @@
-"""Logit standardization: the z-score in front of a distillation loss."""
+"""Logits of one scale: what is put in front of a distillation loss."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from mmkd_logit.functional._checks import compute_dtype
+from mmkd_logit.functional._checks import check_logits, compute_dtype
 
 _EPS = 1e-7
+# Added to a variance over a batch, as in the released code.
+_BATCH_EPS = 1e-5
 
 
 def standardize(logits: Tensor) -> Tensor:
@@ -35,23 +39,114 @@ def standardize(logits: Tensor) -> Tensor:
         tensor([[-1.,  0.,  1.],
                 [ 0.,  0.,  0.]])
     """
-    if not isinstance(logits, Tensor) or not logits.is_floating_point():
-        got = logits.dtype if isinstance(logits, Tensor) else type(logits)
-        raise TypeError(f'logits must be a floating point tensor, but got {got}.')
+    z, unit = _in_units(logits)
+    if len(z) == 0:  # of which torch warns
+        return z
+    std, mean = torch.std_mean(z, dim=1, keepdim=True)
+    scale = (std + _EPS / unit).reciprocal()
+    return (z - mean) * torch.where(std > 0, scale, 0.0)
+
+
+def scale_by_std(logits: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Each row over its standard deviation, :math:`z / \mathrm{std}(z)`, and that.
+
+    A softmax of it has a temperature of its own for each row. The standard deviation
+    is the unbiased one (divided by C - 1). A constant row becomes zeros, and gets no
+    gradient.
+
+    Source: https://arxiv.org/abs/2308.00520
+
+    Args:
+        logits (Tensor): Logits of shape (N, C) with C of 2 or more.
+
+    Returns:
+        tuple[Tensor, Tensor]: Shape (N, C), and the standard deviations, shape (N, 1)
+        and without gradient; in float32 or wider.
+
+    Raises:
+        TypeError: If the input is not a floating point tensor.
+        ValueError: If the shape is not (N, C) with C of 2 or more.
+
+    Example:
+        >>> import torch
+        >>> from mmkd_logit.functional import scale_by_std
+        >>> z, std = scale_by_std(torch.tensor([[2.0, 4.0, 6.0], [5.0, 5.0, 5.0]]))
+        >>> z
+        tensor([[1., 2., 3.],
+                [0., 0., 0.]])
+        >>> std
+        tensor([[2.],
+                [0.]])
+    """
+    z, unit = _in_units(logits)
+    if len(z) == 0:
+        return z, z.detach()[:, :1]
+    std = z.std(1, keepdim=True)
+    return z * torch.where(std > 0, std.reciprocal(), 0.0), std.detach() * unit
+
+
+def standardize_classes(
+    logits: Tensor, sum_fn: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
+    r"""Z-score of each class over the rows of a batch.
+
+    .. math::
+        (z_{nc} - \mu_c) / \sqrt{\sigma_c^2 + 10^{-5}}
+
+    The variance is the biased one (divided by N). The gradient flows through mean and
+    variance, from each row to all.
+
+    Source: https://arxiv.org/abs/2310.03669
+
+    Args:
+        logits (Tensor): Logits of shape (N, C).
+        sum_fn (Callable, optional): Adds up a tensor over the processes that share a
+            batch, and its gradient too. Defaults to None, there is one process.
+
+    Returns:
+        Tensor: Shape (N, C), in float32 or wider.
+
+    Raises:
+        TypeError: If the input is not a floating point tensor.
+        ValueError: If the shape is not (N, C).
+
+    Example:
+        >>> import torch
+        >>> from mmkd_logit.functional import standardize_classes
+        >>> standardize_classes(torch.tensor([[1.0, 0.0], [3.0, 0.0]])).round()
+        tensor([[-1.,  0.],
+                [ 1.,  0.]])
+    """
+    check_logits('logits', logits)
+    if logits.ndim != 2:
+        raise ValueError(
+            'logits must have the shape (rows, classes), but got '
+            f'{tuple(logits.shape)}.'
+        )
+    everywhere = sum_fn or (lambda part: part)
+    dtype = compute_dtype(logits)
+    # Differences of quarters are finite; float64 holds the squares of any float32.
+    z = logits.to(dtype) / 4
+    own = torch.full((1,), len(z), dtype=torch.float64, device=z.device)
+    rows = everywhere(own).clamp(min=1)
+    mean = everywhere(z.sum(0, dtype=torch.float64)) / rows
+    z = z - mean.to(dtype)
+    variance = everywhere(z.double().square().sum(0)) / rows
+    return z * (variance + _BATCH_EPS / 16).rsqrt().to(dtype)
+
+
+def _in_units(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits in float32 or wider, over a power of two for each row, and that."""
+    check_logits('logits', logits)
     if logits.ndim != 2 or logits.shape[1] < 2:
         raise ValueError(
             'logits must have the shape (rows, classes) with at least 2 classes, but '
             f'got {tuple(logits.shape)}.'
         )
     z = logits.to(compute_dtype(logits))
-    if len(z) == 0:  # of which torch warns
-        return z
-    # A z-score does not depend on the unit: a power of two as the unit keeps the
+    # Quotients do not depend on the unit: a power of two as the unit keeps the
     # squares of large logits finite, and changes no digit.
     with torch.no_grad():
         size = z.abs().amax(1, keepdim=True).clamp(min=1.0)
         unit = torch.ldexp(torch.ones_like(size), torch.frexp(size).exponent - 1)
-    z = z / unit
-    std, mean = torch.std_mean(z, dim=1, keepdim=True)
-    scale = (std + _EPS / unit).reciprocal()
-    return (z - mean) * torch.where(std > 0, scale, 0.0)
+    return z / unit, unit

@@ -1,4 +1,4 @@
-"""Distiller, teacher, heads, losses and backbones."""
+"""Distiller, teacher, heads, losses, backbones and the linear probe."""
 
 from mmkd_logit import registry  # noqa: F401  first: its error names the extras
 from mmkd_logit.models.backbones import (
@@ -10,15 +10,28 @@ from mmkd_logit.models.backbones import (
     CIFARWideResNet,
     MobileNetV1,
 )
+from mmkd_logit.models.classifiers import LinearProbe
 from mmkd_logit.models.distillers import LogitDistiller
 from mmkd_logit.models.heads import ConvLogitHead, LinearLogitHead, MLPLogitHead
 from mmkd_logit.models.losses import (
     BinaryKLLoss,
     BinaryKLNormLoss,
+    CTKDLoss,
+    CWDLoss,
+    DISTLoss,
+    DKDLoss,
+    GKLLoss,
     KDLoss,
     KendallTauLoss,
     LogitLoss,
     MCLDLoss,
+    MLKDLoss,
+    NKDLoss,
+    NormKDLoss,
+    RLDLoss,
+    TTMLoss,
+    WSLDLoss,
+    WTTMLoss,
 )
 from mmkd_logit.models.teachers import Teacher
 
@@ -31,14 +44,27 @@ __all__ = [
     'CIFARShuffleNetV2',
     'CIFARVGG',
     'CIFARWideResNet',
+    'CTKDLoss',
+    'CWDLoss',
     'ConvLogitHead',
+    'DISTLoss',
+    'DKDLoss',
+    'GKLLoss',
     'KDLoss',
     'KendallTauLoss',
     'LinearLogitHead',
+    'LinearProbe',
     'LogitDistiller',
     'LogitLoss',
     'MCLDLoss',
+    'MLKDLoss',
     'MLPLogitHead',
     'MobileNetV1',
+    'NKDLoss',
+    'NormKDLoss',
+    'RLDLoss',
+    'TTMLoss',
     'Teacher',
+    'WSLDLoss',
+    'WTTMLoss',
 ]

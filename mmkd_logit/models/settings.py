@@ -16,13 +16,24 @@ def is_distiller(model: Mapping[str, Any]) -> bool:
     """Whether the config of a model is that of a distiller, or of a subclass."""
     from mmkd_logit.models.distillers import LogitDistiller
 
+    return _is_a(model, LogitDistiller)
+
+
+def is_probe(model: Mapping[str, Any]) -> bool:
+    """Whether the config of a model is that of a linear probe, or of a subclass."""
+    from mmkd_logit.models.classifiers import LinearProbe
+
+    return _is_a(model, LinearProbe)
+
+
+def _is_a(model: Mapping[str, Any], base: type) -> bool:
     kind = model.get('type')
     if isinstance(kind, str):
         name = kind.rpartition('.')[2]
         kind = MODELS.module_dict.get(name)
         if kind is None:
-            return name == 'LogitDistiller'
-    return isinstance(kind, type) and issubclass(kind, LogitDistiller)
+            return name == base.__name__
+    return isinstance(kind, type) and issubclass(kind, base)
 
 
 def build_part(

@@ -19,6 +19,8 @@ class LogitRows:
             not one hard label a row, as under mixup and CutMix.
         image_index (Tensor, optional): A number for the image that each row comes
             from, shape (N,): the same in every epoch, another for every image.
+        batch_index (Tensor, optional): Place in the batch of the image that each row
+            comes from, shape (N,). An image that is there twice has two places.
         top (Tensor, optional): Classes of the teacher's largest logits, shape (N, k),
             if only those are known: its others are equal, and weigh together what
             they do. Defaults to None, all are known.
@@ -32,6 +34,7 @@ class LogitRows:
     aux: Tensor | None = None
     labels: Tensor | None = None
     image_index: Tensor | None = None
+    batch_index: Tensor | None = None
     top: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -48,13 +51,33 @@ class LogitRows:
                     f'{tuple(self.student.shape)} (rows, classes). Both must predict '
                     'the same classes for the same images.'
                 )
-        for name in ('labels', 'image_index'):
+        for name in ('labels', 'image_index', 'batch_index'):
             value = getattr(self, name)
             if value is not None and value.shape != self.student.shape[:1]:
                 raise ValueError(
                     f'{name} has the shape {tuple(value.shape)}, but there are '
                     f'{len(self.student)} rows.'
                 )
+
+    def one_label_a_row(self, who: str) -> Tensor:
+        """The labels, for one who cannot do without.
+
+        Args:
+            who (str): Who asks, for the message.
+
+        Returns:
+            Tensor: Class indices, shape (N,).
+
+        Raises:
+            ValueError: If there are none.
+        """
+        if self.labels is None:
+            raise ValueError(
+                f'{who} needs one label a row, but the data has none, as with mixup, '
+                'CutMix or several labels an image. Take a loss without labels, or '
+                'change the data.'
+            )
+        return self.labels
 
     def __len__(self) -> int:
         return len(self.student)

@@ -99,10 +99,10 @@ def train_all(
     """Train what is not done yet.
 
     Ctrl-C, or any other exception, stops all jobs; the next call goes on with them. A
-    run that fails leaves the others alone, but for those that need it as their teacher.
+    run that fails leaves the others alone, but for those that need its checkpoint.
 
     Args:
-        runs (list[Run]): The runs, a teacher before its students.
+        runs (list[Run]): The runs, a teacher before its students, these before probes.
         slots (list[Slot]): Where they run.
         metric (str): Metric to be shown meanwhile.
         console (Console): Where to. A terminal gets progress bars.
@@ -121,9 +121,7 @@ def train_all(
                 for run in list(waiting):
                     needed = '' if run.needs is None else run.needs.name
                     if needed in failures:
-                        stored = run.store is not None
-                        what = 'what stores its logits' if stored else 'its teacher'
-                        failures[run.name] = f'{what} failed'
+                        failures[run.name] = f'{needed} failed, which it needs'
                         waiting.remove(run)
                     elif free and needed not in to_come:
                         _start(run, waiting, free, jobs, display)

@@ -149,7 +149,8 @@ class Report:
         if suite.teacher is not None:
             teacher = line_of_teacher(suite.teacher)
         elif not own:
-            results = _teacher_in_logs(suite.metric, done)
+            rows = [run for run in done if not run.is_teacher]
+            results = _teacher_in_logs(suite.metric, rows)
             teacher = Line('teacher', '', {}, results) if results else None
         made_with = {'threads': threads, **_hardware(), 'versions': _versions()}
         return cls(suite.name, suite.metric, suite.baseline, lines, teacher, made_with)

@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -20,10 +20,11 @@ from mmengine.config import Config
 from mmkd_logit.apis import check_resume, config_name
 from mmkd_logit.compat import shipped_folder
 from mmkd_logit.flat import difference, leaves
-from mmkd_logit.models.settings import is_distiller
+from mmkd_logit.models.settings import is_distiller, is_probe
 from mmkd_logit.suites.suite import (
     CACHE,
     CHECKPOINT,
+    OF_STUDENTS,
     OF_TEACHERS,
     VIEWS,
     Row,
@@ -60,8 +61,8 @@ class Run:
         made_from (dict[str, str]): All settings that its result depends on, by their
             dotted keys: those of the config, the version of this package, the number
             of threads, and a digest of the teacher's.
-        teacher (Run, optional): The run whose checkpoint it distils, if a suite trains
-            it.
+        teacher (Run, optional): The run whose checkpoint it needs, if a suite trains
+            it: it distils that of a teacher, and probes that of a student.
         length (int): Number of epochs, or of iterations, that it trains.
         is_teacher (bool): Whether others need its checkpoint.
         store (StoreRun, optional): What stores the teacher's logits for it.
@@ -172,7 +173,8 @@ class Run:
         """A tool on the row's config, with its teacher."""
         options = {**self.row.options, **options}
         if self.teacher is not None:
-            options[CHECKPOINT] = str(self.teacher.checkpoint())
+            key = CHECKPOINT if self.row.student is None else OF_STUDENTS
+            options[key] = str(self.teacher.checkpoint())
         launch = [sys.executable]
         if processes > 1:
             launch += ['-m', 'torch.distributed.run', '--standalone']
@@ -273,10 +275,11 @@ class StoreRun(Run):
 def plan_runs(
     suite: Suite, work_dir: Path, threads: int = 1, stored: bool = False
 ) -> list[Run]:
-    """All runs of a suite, those of the teachers first.
+    """All runs of a suite, those of the teachers first, then of students to be probed.
 
     A teacher is not trained where a row's options name its checkpoint. Nor is it where
-    the file that the config names is there, unless it has taught here already.
+    the file that the config names is there, unless it has taught here already. A
+    student that a row probes is trained unless the row's options name its checkpoint.
 
     Args:
         suite (Suite): The suite.
@@ -299,37 +302,51 @@ def plan_runs(
 
     stores: dict[Path, StoreRun] = {}
 
-    def plan(
-        row: Row, seeds: Sequence[int], teacher: Run | None, is_teacher: bool = False
-    ) -> Iterator[Run]:
+    def plan(row: Row, needs: Mapping[int, Run | None], is_teacher: bool) -> list[Run]:
+        """The runs of a row by seed, and what each needs, if that is trained."""
         cfg = row.read()
-        if teacher is not None and not _needs(row, cfg, teacher):
-            teacher = None
-        settings = _settings(cfg, with_teacher=teacher is None)
-        made_from = {**settings, 'threads': str(threads), 'version': __version__}
-        if teacher is not None:
-            made_from['teacher'] = _digest(teacher.made_from)
-        store = None
-        if stored and VIEWS in row.options:
-            store = _plan_store(row, settings, teacher, work_dir, threads)
-            store = stores.setdefault(store.work_dir, store)
         folder = work_dir / config_name(row.config).parent / _folder_name(row)
         length = cfg.train_cfg.get('max_epochs') or cfg.train_cfg.max_iters
-        for seed in seeds:
-            at = {**made_from, 'seed': str(seed)}
-            work_dir_of_seed = folder / f'seed{seed}'
-            yield Run(
-                row, seed, work_dir_of_seed, at, teacher, length, is_teacher, store
+        found = []
+        for seed, teacher in needs.items():
+            if teacher is not None and not _needs(row, cfg, teacher):
+                teacher = None
+            settings = _settings(cfg, with_teacher=teacher is None)
+            made_from = {**settings, 'threads': str(threads), 'version': __version__}
+            if teacher is not None:
+                made_from['teacher'] = _digest(teacher.made_from)
+            store = None
+            if stored and VIEWS in row.options:
+                store = _plan_store(row, settings, teacher, work_dir, threads)
+                store = stores.setdefault(store.work_dir, store)
+            made_from['seed'] = str(seed)
+            at = folder / f'seed{seed}'
+            found.append(
+                Run(row, seed, at, made_from, teacher, length, is_teacher, store)
             )
+        return found
 
-    teachers = [run for row in suite.teachers for run in plan(row, [0], None, True)]
+    before: list[Run] = []
+
+    def trained(row: Row | None, seed: int) -> Run | None:
+        return next((r for r in before if r.row == row and r.seed == seed), None)
+
+    for row in suite.needed:
+        is_student = row in suite.students
+        teacher = trained(row.teacher or (suite.teacher if is_student else None), 0)
+        seeds = suite.seeds if is_student else [0]
+        before += plan(row, dict.fromkeys(seeds, teacher), True)
     runs: list[Run] = []
     for row in suite.rows:
-        own = row.teacher or suite.teacher
-        teacher = next((run for run in teachers if run.row == own), None)
-        runs += plan(row, suite.seeds, teacher)
-    needed = [run for run in teachers if any(each.teacher is run for each in runs)]
-    return [*needed, *stores.values(), *runs]
+        teacher = trained(row.teacher or suite.teacher, 0)
+        needs = {seed: trained(row.student, seed) or teacher for seed in suite.seeds}
+        runs += plan(row, needs, False)
+    runs = [*stores.values(), *runs]
+    # Backwards: a teacher is needed only where its student is.
+    for run in reversed(before):
+        if any(each.teacher is run for each in runs):
+            runs.insert(0, run)
+    return runs
 
 
 def _plan_store(
@@ -355,24 +372,31 @@ def _plan_store(
 
 def _needs(row: Row, cfg: Config, teacher: Run) -> bool:
     """Whether the teacher must be trained for a row."""
+    if is_probe(cfg.model):
+        return row.student is not None and OF_STUDENTS not in row.options
     if not is_distiller(cfg.model) or CHECKPOINT in row.options:
         return False
     return teacher.record().get('teaches', False) or not has_checkpoint(cfg)
 
 
 def _folder_name(row: Row) -> str:
-    if not row.options:
-        return row.config.stem
-    parts = [f'{key.rpartition(".")[2]}={row.options[key]}' for key in row.options]
+    name, options = row.config.stem, dict(row.options)
+    if row.student is not None:
+        name += f'_{"-".join(config_name(row.student.config).parts)}'
+        options.update({f'student.{k}': v for k, v in row.student.options.items()})
+    if not options:
+        return name
+    parts = [f'{key.rpartition(".")[2]}={options[key]}' for key in options]
     short = ''.join(c if c.isalnum() or c in '=.-_' else '-' for c in '_'.join(parts))
-    options = {key: str(value) for key, value in row.options.items()}
-    return f'{row.config.stem}_{short[:60]}_{_digest(options)[:6]}'
+    texts = {key: str(value) for key, value in options.items()}
+    return f'{name}_{short[:60]}_{_digest(texts)[:6]}'
 
 
 def _settings(cfg: Config, with_teacher: bool) -> dict[str, str]:
     """The settings of a config by their dotted keys, but for those of a single run."""
     found = dict(leaves(cfg.to_dict()))
-    dropped = _OF_THE_RUN if with_teacher else (*_OF_THE_RUN, OF_TEACHERS)
+    of_another = (OF_TEACHERS, OF_STUDENTS)
+    dropped = _OF_THE_RUN if with_teacher else (*_OF_THE_RUN, *of_another)
     views = {k: v for k, v in found.items() if k.startswith(_OF_VIEWS)}
     return {**{k: v for k, v in found.items() if not k.startswith(dropped)}, **views}
 

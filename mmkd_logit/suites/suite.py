@@ -17,19 +17,22 @@ from mmengine.config import Config, DictAction
 
 from mmkd_logit.apis import build_model, check_data, config_name, read_config
 from mmkd_logit.compat import shipped_folder
-from mmkd_logit.models.settings import is_distiller
+from mmkd_logit.models.settings import is_distiller, is_probe
 from mmkd_logit.tasks import task_of_scope
 
 # Keys of a suite's file.
 _KEYS = ('baseline', 'metric', 'options', 'prepare', 'rows', 'seeds', 'teacher')
 # Keys of a row, and of a teacher the first three.
-_KEYS_OF_ROWS = ('config', 'options', 'published', 'teacher', 'baseline')
+_KEYS_OF_ROWS = ('config', 'options', 'published', 'teacher', 'baseline', 'student')
+# Keys of a student that a row probes.
+_KEYS_OF_STUDENTS = ('config', 'options', 'teacher')
 # What a published number can be; a value where the paper does not say.
 _PUBLISHED = ('best', 'last', 'value')
 OF_TEACHERS = 'model.teacher.'
 CACHE, CHECKPOINT, VIEWS = (
     f'{OF_TEACHERS}{name}' for name in ('cache', 'checkpoint', 'views')
 )
+OF_STUDENTS = 'model.checkpoint'
 # Metrics in percent that an evaluator of the toolboxes logs, by its type.
 _LOGGED = {
     'Accuracy': ('accuracy/top1', 'accuracy/top5'),
@@ -51,6 +54,8 @@ class Row:
             of the suite's.
         published (dict[str, Any], optional): The ``best``, the ``last``, or where it
             is not known which, the ``value`` of others, and its ``source``.
+        student (Row, optional): What is trained before, on the same seed, for the
+            ``LinearProbe`` of this row to take its features.
     """
 
     name: str
@@ -59,6 +64,7 @@ class Row:
     teacher: Row | None = None
     baseline: str | None = None
     published: Mapping[str, Any] | None = None
+    student: Row | None = None
 
     def read(self, options: Mapping[str, Any] | None = None) -> Config:
         """The config, as ``tools/train.py`` reads it.
@@ -109,12 +115,19 @@ class Suite:
 
     @property
     def teachers(self) -> list[Row]:
-        """All teachers that are trained, each once."""
-        found: list[Row] = []
-        for teacher in (self.teacher, *(row.teacher for row in self.rows)):
-            if teacher is not None and teacher not in found:
-                found.append(teacher)
-        return found
+        """All teachers of the rows that are trained, each once."""
+        return _each_once([self.teacher, *(row.teacher for row in self.rows)])
+
+    @property
+    def students(self) -> list[Row]:
+        """All students that rows probe, each once."""
+        return _each_once([row.student for row in self.rows])
+
+    @property
+    def needed(self) -> list[Row]:
+        """What is trained before the rows: teachers, then students."""
+        of_students = [student.teacher for student in self.students]
+        return _each_once([*self.teachers, *of_students, *self.students])
 
     def sweep(self, choices: Mapping[str, Sequence[Any]]) -> Suite:
         """Make a row for each combination of values.
@@ -175,6 +188,7 @@ class Suite:
                 row,
                 options={**row.options, **(options if has_teacher else for_all)},
                 teacher=row.teacher and changed(row.teacher),
+                student=row.student and changed(row.student),
             )
 
         teacher = self.teacher and changed(self.teacher)
@@ -193,7 +207,7 @@ class Suite:
         ):
             raise ValueError(f'seeds must be a list of integers, but got {self.seeds}.')
         names = [row.name for row in self.rows]
-        named = [row.name for row in (*self.teachers, *self.rows)]
+        named = [row.name for row in (*self.needed, *self.rows)]
         seeds = [str(seed) for seed in self.seeds]
         for what, found in (('rows', named), ('seeds', seeds)):
             twice = [each for each in found if found.count(each) > 1]
@@ -206,7 +220,7 @@ class Suite:
                 raise ValueError(
                     f'The baseline {baseline!r} is no row. There is {_listed(names)}.'
                 )
-        for row in (*self.teachers, *self.rows):
+        for row in (*self.needed, *self.rows):
             self._check_row(row, row.read())
 
     def _check_row(self, row: Row, cfg: Config) -> None:
@@ -232,6 +246,13 @@ class Suite:
             ) from error
         if is_distiller(cfg.model):
             self._check_teacher(row, cfg)
+        elif is_probe(cfg.model):
+            _check_student(row, cfg)
+        elif row.student is not None:
+            raise ValueError(
+                f'Row {row.name!r} has a student, but {row.config} has no LinearProbe '
+                'to take its features.'
+            )
 
     def _check_teacher(self, row: Row, cfg: Config) -> None:
         teacher = row.teacher or self.teacher
@@ -255,10 +276,30 @@ class Suite:
             )
 
 
+def _check_student(row: Row, cfg: Config) -> None:
+    checkpoint = cfg.model.checkpoint
+    if (row.student is None or OF_STUDENTS in row.options) and not (
+        '://' in checkpoint or Path(checkpoint).expanduser().is_file()
+    ):
+        raise ValueError(
+            f'The checkpoint {checkpoint!r} of the student that row {row.name!r} '
+            'probes does not exist. Train it first, name it in model.checkpoint, or '
+            'give the row a student, a config that is trained first.'
+        )
+
+
 def has_checkpoint(cfg: Config) -> bool:
     """Whether the file of the teacher that a distiller's config names is there."""
     checkpoint = cfg.model.teacher.get('checkpoint')
     return checkpoint is not None and Path(checkpoint).expanduser().is_file()
+
+
+def _each_once(rows: Iterable[Row | None]) -> list[Row]:
+    found: list[Row] = []
+    for row in rows:
+        if row is not None and row not in found:
+            found.append(row)
+    return found
 
 
 def read_suite(name: str) -> Suite:
@@ -345,12 +386,16 @@ def _make_row(
         )
     options = _flat(settings.get('options', {}))
     row = _row_of_file(name, suite.parent / settings['config'], options)
-    teacher = settings.get('teacher')
+    teacher, student = settings.get('teacher'), settings.get('student')
     if teacher is not None:
         teacher = _make_teacher(None, teacher, suite)
+    if student is not None:
+        student = _make_row('student', student, suite, _KEYS_OF_STUDENTS)
+        student = replace(student, name=config_name(student.config).as_posix())
     return replace(
         row,
         teacher=teacher,
+        student=student,
         baseline=settings.get('baseline'),
         published=_read_published(name, settings.get('published')),
     )
@@ -462,7 +507,7 @@ def _said(error: BaseException) -> str:
 
 
 def prepare_data(suite: Suite) -> None:
-    """Make the data of a suite, where it is not there yet.
+    """Make the data of a suite, where it is not there yet and a config reads it.
 
     Args:
         suite (Suite): The suite.
@@ -471,7 +516,7 @@ def prepare_data(suite: Suite) -> None:
         ValueError: If the script fails. It holds what the script said.
     """
     for folder, (script, *arguments) in suite.prepare.items():
-        if Path(folder).exists():
+        if Path(folder).exists() or not _is_read(folder, suite):
             continue
         command = [sys.executable, str(shipped_folder('tools') / script), *arguments]
         result = subprocess.run(command, capture_output=True, text=True)
@@ -479,3 +524,9 @@ def prepare_data(suite: Suite) -> None:
             raise ValueError(
                 f'{" ".join(command)} could not make {folder}:\n{result.stderr}'
             )
+
+
+def _is_read(folder: str, suite: Suite) -> bool:
+    """Whether a config has not been told to find its data elsewhere."""
+    loaders = (row.read().train_dataloader for row in (*suite.needed, *suite.rows))
+    return any(loader.dataset.get('data_root') == folder for loader in loaders)

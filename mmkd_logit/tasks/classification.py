@@ -78,6 +78,7 @@ class ClassificationTask(Task):
             aux=aux,
             labels=None if hard is None else torch.cat(hard).to(student.device),
             image_index=to_device(indices, student.device),
+            batch_index=torch.arange(len(student), device=student.device),
         )
 
     def predictions(

@@ -120,6 +120,7 @@ class SegmentationTask(Task):
             aux=None if aux is None else pixels.take(aux),
             labels=pixels.labels,
             image_index=None if images is None else images[pixels.image],
+            batch_index=pixels.image,
         )
 
     def predictions(

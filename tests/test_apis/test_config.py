@@ -50,6 +50,12 @@ def test_data_that_downloads_itself_is_not_missing() -> None:
         )
 
 
+def test_where_missing_data_come_from() -> None:
+    cfg = config('mmpretrain', type='mmkd_logit.STL10', data_root='nowhere')
+    with pytest.raises(FileNotFoundError, match=r'Put the data \(http.*stl10_binary'):
+        check_data(cfg, ['train_dataloader'])
+
+
 def test_class_names_of_a_dataset_s_type() -> None:
     def names(count: int, **dataset: object) -> tuple[str, ...] | None:
         cfg = config('mmpretrain', **dataset)

@@ -82,7 +82,7 @@ def test_other_images(checkpoint: str, tmp_path: Path) -> None:
 
 
 def test_a_segmentor(tmp_path: Path) -> None:
-    config = CONFIGS / 'baseline' / 'fcn-r18w4_scenes.py'
+    config = CONFIGS / 'baseline' / 'fcn-r18w8_scenes.py'
     path = tmp_path / 'any.pth'
     init_default_scope('mmseg')
     torch.save(MODELS.build(Config.fromfile(config).model).state_dict(), path)

@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from mmkd_logit.functional import kd_loss, standardize
+from mmkd_logit.functional import (
+    kd_loss,
+    scale_by_std,
+    standardize,
+    standardize_classes,
+)
 
 DATA = Path(__file__).parents[1] / 'data'
 
@@ -57,3 +64,82 @@ def test_clear_errors() -> None:
         standardize(torch.zeros(4))
     with pytest.raises(TypeError, match='int64'):
         standardize(torch.zeros(4, 2, dtype=torch.int64))
+
+
+def test_scale_by_std_equals_the_definition() -> None:
+    logits = torch.randn(5, 7, dtype=torch.float64) * 30 + 4
+    scaled, std = scale_by_std(logits)
+    expected = logits.numpy().std(axis=1, ddof=1, keepdims=True)
+    np.testing.assert_allclose(std, expected, rtol=1e-12)
+    np.testing.assert_allclose(scaled, logits.numpy() / expected, rtol=1e-12)
+
+
+def test_scale_by_std_differs_from_a_z_score_by_a_number_a_row() -> None:
+    student, teacher = torch.randn(2, 6, 5, dtype=torch.float64)
+    own, other = scale_by_std(student)[0], scale_by_std(teacher)[0]
+    loss = kd_loss(standardize(student), standardize(teacher), 2.0)
+    torch.testing.assert_close(kd_loss(own, other, 2.0), loss, rtol=1e-6, atol=0)
+
+
+def test_standardize_classes_equals_the_definition() -> None:
+    logits = torch.randn(9, 4, dtype=torch.float64) * 3 - 7
+    z = logits.numpy()
+    expected = (z - z.mean(0)) / np.sqrt(z.var(0) + 1e-5)
+    np.testing.assert_allclose(standardize_classes(logits), expected, rtol=1e-11)
+
+
+def test_standardize_classes_gives_the_gradient_of_autograd() -> None:
+    logits = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(6, 3, dtype=torch.float64)
+    (grad,) = torch.autograd.grad((standardize_classes(logits) * weight).sum(), logits)
+    var = logits.var(0, unbiased=False)
+    naive = (logits - logits.mean(0)) / torch.sqrt(var + 1e-5)
+    (expected,) = torch.autograd.grad((naive * weight).sum(), logits)
+    torch.testing.assert_close(grad, expected, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize('scale', [lambda z: scale_by_std(z)[0], standardize_classes])
+def test_gradcheck_of_the_others(scale: Callable[[Tensor], Tensor]) -> None:
+    logits = torch.randn(4, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(scale, logits)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32])
+def test_the_others_are_finite_too(dtype: torch.dtype) -> None:
+    top = torch.finfo(dtype).max
+    rows = torch.tensor([[3, 3, 3], [top, top, top], [top, -top, 0]], dtype=dtype)
+    for logits in (rows, rows.t()):
+        for scale in (lambda z: scale_by_std(z)[0], standardize_classes):
+            leaf = logits.clone().requires_grad_()
+            z = scale(leaf)
+            (z * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
+            assert z.dtype == torch.float32 and z.isfinite().all()
+            assert leaf.grad.isfinite().all()
+    constant = torch.full((3, 4), 5.0, dtype=dtype)
+    assert not scale_by_std(constant)[0].any()
+    assert not standardize_classes(constant).any()
+
+
+def test_what_is_not_finite_does_not_become_finite() -> None:
+    for bad in (float('nan'), float('inf'), -float('inf')):
+        logits = torch.randn(4, 3)
+        logits[2, 1] = bad
+        for scale in (standardize, standardize_classes):
+            assert not scale(logits)[2].isfinite().all()
+        assert not scale_by_std(logits)[0][2].isfinite().all()
+
+
+@pytest.mark.filterwarnings('error')
+def test_no_rows() -> None:
+    empty = torch.zeros(0, 3, requires_grad=True)
+    for z in (standardize(empty), scale_by_std(empty)[0], standardize_classes(empty)):
+        assert z.shape == (0, 3) and z.requires_grad
+
+
+def test_clear_errors_of_the_others() -> None:
+    with pytest.raises(ValueError, match=r'at least 2 classes, but got \(4, 1\)'):
+        scale_by_std(torch.zeros(4, 1))
+    with pytest.raises(ValueError, match=r'\(rows, classes\), but got \(4,\)'):
+        standardize_classes(torch.zeros(4))
+    with pytest.raises(TypeError, match='int64'):
+        standardize_classes(torch.zeros(4, 2, dtype=torch.int64))

@@ -75,7 +75,7 @@ def test_failures_are_told_and_the_others_go_on(make_run: Callable) -> None:
     failures, output = train([teacher, kd, plain], jobs=1)
     assert list(failures) == ['teacher, seed 0', 'kd, seed 0']
     assert 'no such thing' in failures['teacher, seed 0']
-    assert failures['kd, seed 0'] == 'its teacher failed'
+    assert failures['kd, seed 0'] == 'teacher, seed 0 failed, which it needs'
     assert plain.done and not teacher.done
     assert 'teacher, seed 0: failed' in output
     teacher.how = 'end'

@@ -6,9 +6,18 @@ from pathlib import Path
 
 import pytest
 import yaml
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
 
-from mmkd_logit.suites import Row, Suite, read_suite, suite_of_configs
+from mmkd_logit.apis import build_model
+from mmkd_logit.models.settings import build_part
+from mmkd_logit.suites import (
+    Row,
+    Suite,
+    plan_runs,
+    prepare_data,
+    read_suite,
+    suite_of_configs,
+)
 from mmkd_logit.suites.suite import as_arguments
 
 SUITES = Path(__file__).parents[2] / 'configs' / 'suites'
@@ -20,12 +29,28 @@ def write_suite(folder: Path, text: str) -> str:
     return str(path)
 
 
+def build_once_a_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the rows that differ in their method alone only the first builds its model."""
+    seen = set()
+
+    def build(cfg: Config) -> None:
+        networks = cfg.model.get('student', cfg.model), cfg.model.get('teacher')
+        if str(networks) not in seen:
+            build_model(cfg)
+            seen.add(str(networks))
+        for name, loss in cfg.model.get('losses', {}).items():
+            build_part(loss, f'losses.{name}', dict(num_classes=10))
+
+    monkeypatch.setattr('mmkd_logit.suites.suite.build_model', build)
+
+
 @pytest.mark.parametrize(
     'path', sorted(SUITES.glob('*.py')), ids=lambda path: path.stem
 )
 def test_ours_can_be_run(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # ImageNet is not here, and the scenes are not drawn yet.
     monkeypatch.setattr('mmkd_logit.suites.suite.check_data', lambda *_: None)
+    build_once_a_pair(monkeypatch)
     suite = read_suite(path.stem)
     assert suite.name == path.stem
     suite.check()
@@ -44,6 +69,8 @@ def test_tables_of_the_papers(name: str, pairs: int) -> None:
             for result in model.get('Results', []):
                 quoted[model['Config']] = result
     by_pair: dict[str, list[str]] = {}
+    folders = (path.parent.name for path in SUITES.parent.glob('*/cifar100'))
+    methods = set(folders) - {'baseline'}
     for row in (*suite.teachers, *suite.rows):
         config = str(row.config.relative_to(SUITES.parents[1]))
         result = quoted.get(config)
@@ -55,11 +82,11 @@ def test_tables_of_the_papers(name: str, pairs: int) -> None:
             teacher, student = row.config.stem.split('_')
             assert row.teacher.config.stem == teacher
             assert row.baseline == student
+            assert row.config.parts[-3] in methods
             by_pair.setdefault(row.config.stem, []).append(row.name)
     assert len(by_pair) == pairs
     for pair, rows in by_pair.items():
-        names = [row.partition(': ')[2] for row in rows]
-        assert names == ['KD', 'DHKD', 'MCLD', "KD + Kendall's tau"], pair
+        assert len(rows) == len(methods), pair
         assert pair.split('_')[1] in [row.name for row in suite.rows]
 
 
@@ -261,3 +288,40 @@ def test_options_as_arguments() -> None:
     for value in ('3', 'a,b', {'b': 1}, 'None', ['1'], 'x y'):
         with pytest.raises(ValueError, match=re.escape(f'key={value!r} cannot be')):
             as_arguments({'key': value})
+
+
+def test_data_are_made_where_a_config_reads_them(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not where the user has set another folder."""
+    monkeypatch.chdir(tmp_path)
+    made = {'made': ['missing_tool.py', 'made']}
+    suite = replace(make_suite(config), prepare=made)
+    prepare_data(suite)
+    reads = suite.with_options({'train_dataloader.dataset.data_root': 'made'})
+    with pytest.raises(ValueError, match='could not make made'):
+        prepare_data(reads)
+    (tmp_path / 'made').mkdir()
+    prepare_data(reads)
+
+
+def test_a_student_that_a_row_probes(config: Path, tmp_path: Path) -> None:
+    probe = config.with_name('probe.py')
+    probe.write_text(
+        "_base_ = './small.py'\n"
+        "model = dict(_delete_=True, type='mmkd_logit.LinearProbe', num_classes=10, "
+        f"config={str(config)!r}, checkpoint='missing.pth')\n"
+    )
+    suite = make_suite(config, rows=[Row('a', probe)], baseline='a')
+    with pytest.raises(ValueError, match="'missing.pth' of the student that row 'a'"):
+        suite.check()
+    student = Row('plain/small', config)
+    suite = make_suite(config, rows=[Row('a', probe, student=student)], baseline='a')
+    suite.check()
+    runs = plan_runs(suite, tmp_path / 'runs')
+    of_student, of_row = runs[: len(suite.seeds)], runs[len(suite.seeds) :]
+    assert [run.row for run in of_student] == [student] * len(suite.seeds)
+    assert [run.teacher for run in of_row] == of_student
+    assert [run.seed for run in of_row] == suite.seeds
+    with pytest.raises(ValueError, match='has a student, but .* has no LinearProbe'):
+        replace(suite, rows=[Row('a', config, student=student)]).check()

@@ -27,6 +27,7 @@ def test_one_row_an_image(task: ClassificationTask, batch: Callable[..., dict]) 
     assert torch.equal(rows.teacher, logits + 1)
     assert rows.labels.tolist() == [0, 1, 2]
     assert rows.image_index.tolist() == [100, 101, 102]
+    assert rows.batch_index.tolist() == [0, 1, 2]
     assert rows.aux is None
 
 

@@ -91,6 +91,7 @@ def test_rows_by_hand(
     torch.testing.assert_close(rows.teacher, torch.stack([e[1] for e in expected]))
     assert rows.labels.tolist() == [e[2] for e in expected]
     assert rows.image_index.tolist() == [e[3] for e in expected]
+    assert rows.batch_index.tolist() == [e[3] - 10 for e in expected]
 
 
 def test_nearest_is_the_pixel_at_the_centre() -> None:

@@ -1,11 +1,11 @@
 """What the tests of the tools share."""
 
-import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_lines import CONFIGS, REPO, TRAIN, run
+from command_lines import CONFIGS, REPO, TRAIN, run, tool, train_small
 
 
 @pytest.fixture(scope='session')
@@ -18,11 +18,17 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope='session')
+def cifar100(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the data and a trained teacher where the configs have them."""
+    cwd = tmp_path_factory.mktemp('cifar100')
+    script = REPO / 'tests' / 'make_cifar100_folder.py'
+    run(sys.executable, script, 'data/cifar100', cwd=cwd)
+    teacher = train_small('baseline/cifar100/res56', cwd, 'CIFAR100')
+    (teacher / 'epoch_1.pth').rename(teacher / 'epoch_240.pth')
+    return cwd
+
+
+@pytest.fixture(scope='session')
 def make_scenes() -> Callable[..., None]:
     """What tools/dataset_converters/make_scenes.py draws with."""
-    script = REPO / 'tools' / 'dataset_converters' / 'make_scenes.py'
-    spec = importlib.util.spec_from_file_location('make_scenes', script)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.make_scenes
+    return tool('dataset_converters/make_scenes').make_scenes

@@ -10,7 +10,8 @@ from command_lines import REPO, run
     ('script', 'rows'),
     [
         ('kendall_tau', ['512 x 19', '16 x 200', 'kd_kendall-tau/res34_res18_in1k']),
-        ('losses', ['BinaryKL-Norm', 'KD']),
+        ('losses', ['BinaryKL-Norm', 'KD', 'DKD', 'GKL', 'DIST', 'MLKD, batch', 'CWD']),
+        ('cifar', ['our step / plain loop', 'data of a batch / our step']),
         ('pixels', ['KDLoss', 'BinaryKLNormLoss']),
         ('mcld', ['100 of float32', '100 of float16']),
         ('gradients', ['dhkd/res34_res18_in1k', 'dhkd/res20_res8_digits']),

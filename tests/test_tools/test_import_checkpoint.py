@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 import torchvision
-from command_lines import REPO, load
+from command_lines import REPO, call, load
 from mmengine.config import Config
 from released_networks import NETWORKS, released_weights
 
@@ -20,18 +19,8 @@ Import = Callable[..., None]
 
 
 @pytest.fixture
-def import_checkpoint(monkeypatch: pytest.MonkeyPatch) -> Import:
-    path = REPO / 'tools' / 'model_converters' / 'import_checkpoint.py'
-    spec = importlib.util.spec_from_file_location('import_checkpoint', path)
-    assert spec is not None and spec.loader is not None
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-
-    def main(*args: str | Path) -> None:
-        monkeypatch.setattr(sys, 'argv', ['import_checkpoint.py', *map(str, args)])
-        tool.main()
-
-    return main
+def import_checkpoint() -> Import:
+    return partial(call, 'model_converters/import_checkpoint')
 
 
 @pytest.fixture

@@ -30,9 +30,9 @@ from PIL import Image
 from mmkd_logit.registry import MODELS
 
 WIDE = CONFIGS / 'baseline' / 'fcn-r18w16_scenes.py'
-PLAIN = CONFIGS / 'baseline' / 'fcn-r18w4_scenes.py'
-DHKD = CONFIGS / 'dhkd' / 'fcn-r18w16_fcn-r18w4_scenes.py'
-KD = CONFIGS / 'kd' / 'fcn-r18w16_fcn-r18w4_scenes.py'
+PLAIN = CONFIGS / 'baseline' / 'fcn-r18w8_scenes.py'
+DHKD = CONFIGS / 'dhkd' / 'fcn-r18w16_fcn-r18w8_scenes.py'
+KD = CONFIGS / 'kd' / 'fcn-r18w16_fcn-r18w8_scenes.py'
 PLOT = (sys.executable, REPO / 'tools' / 'analysis_tools' / 'plot_segmentations.py')
 ITERATIONS = 4
 

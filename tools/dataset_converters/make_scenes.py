@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 ROAD, SIDEWALK, BUILDING, POLE, SIGN = 0, 1, 2, 5, 7
 VEGETATION, TERRAIN, SKY, PERSON, CAR = 8, 9, 10, 11, 13
 VOID = 255
-COUNTS = {'train': 240, 'val': 60}
+COUNTS = {'train': 240, 'val': 60, 'tune': 60}
 
 
 class Scene:

@@ -39,12 +39,12 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
 
-train_cfg = dict(by_epoch=False, max_iters=600, val_interval=200)
+train_cfg = dict(by_epoch=False, max_iters=400, val_interval=100)
 val_cfg = dict()
 test_cfg = dict()
-optim_wrapper = dict(optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.01))
+optim_wrapper = dict(optimizer=dict(type='AdamW', lr=0.016, weight_decay=0.01))
 param_scheduler = dict(
-    type='PolyLR', eta_min=1e-4, power=0.9, begin=0, end=600, by_epoch=False
+    type='PolyLR', eta_min=1e-4, power=0.9, begin=0, end=400, by_epoch=False
 )
 auto_scale_lr = dict(base_batch_size=8)
 

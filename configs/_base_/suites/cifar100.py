@@ -1,7 +1,12 @@
 # Rows of the papers' tables on CIFAR-100, by pair. RepDistiller reports the last epoch,
-# LSKD the best one; the paper of MCLD does not say which.
+# mdistiller and LSKD the best one; the others do not say which.
+prepare = {
+    'data/cifar100': ['dataset_converters/download_cifar100.py', 'data/cifar100'],
+}
 _repdistiller = 'https://github.com/HobbitLong/RepDistiller'
 _lskd = 'https://github.com/sunshangquan/logit-standardization-KD'
+_mdistiller = 'https://github.com/megvii-research/mdistiller'
+_ttm = 'https://github.com/zkxufo/TTM'
 _mcld = 'https://arxiv.org/abs/2411.10693'
 
 # Top-1 of teachers and plain students.
@@ -22,27 +27,73 @@ _plain = {
     'shn-v1': 70.50,
     'shn-v2': 71.82,
 }
-# KD, and MCLD where its paper has the pair.
-_published = {
-    'res56_res20': (70.66, 71.41),
-    'res110_res20': (70.67, 71.47),
-    'res110_res32': (73.08, 74.16),
-    'res32x4_res8x4': (73.33, 77.89),
-    'wrn40-2_wrn16-2': (74.92, 76.27),
-    'wrn40-2_wrn40-1': (73.54, 75.01),
-    'vgg13_vgg8': (72.98, 75.17),
-    'vgg13_mv2': (67.37, 71.22),
-    'res50_mv2': (67.35, 72.41),
-    'res50_vgg8': (73.81, None),
-    'res32x4_shn-v1': (74.07, None),
-    'res32x4_shn-v2': (74.45, 78.65),
-    'wrn40-2_shn-v1': (74.83, None),
-    'res32x4_wrn16-2': (74.90, 76.75),
-    'res32x4_wrn40-2': (77.70, 79.58),
-    'wrn40-2_res8x4': (73.97, 76.82),
-    'wrn40-2_mv2': (68.36, 71.16),
+# Top-1 with the methods that are published for these pairs; a dash where none is known.
+_published = """
+                kd     ctkd   dkd    dist   wttm   mlkd   mcld
+res56_res20     70.66  71.19  71.97  71.75  71.92  72.19  71.41
+res110_res20    70.67  70.99  71.06  71.65  71.67  71.89  71.47
+res110_res32    73.08  73.52  74.11  73.69  74.13  74.11  74.16
+res32x4_res8x4  73.33  73.39  76.32  76.31  76.06  77.08  77.89
+wrn40-2_wrn16-2 74.92  75.45  76.24  75.51  76.37  76.63  76.27
+wrn40-2_wrn40-1 73.54  73.93  74.81  74.73  74.58  75.35  75.01
+vgg13_vgg8      72.98  73.52  74.68  73.89  74.44  75.18  75.17
+vgg13_mv2       67.37  68.50  69.71  68.50  69.16  70.57  71.22
+res50_mv2       67.35  68.67  70.35  68.66  69.59  71.04  72.41
+res50_vgg8      73.81  -      -      74.11  74.82  -      -
+res32x4_shn-v1  74.07  -      76.45  76.34  74.37  -      -
+res32x4_shn-v2  74.45  75.37  77.07  77.35  76.55  78.44  78.65
+wrn40-2_shn-v1  74.83  -      76.70  76.40  75.42  -      -
+res32x4_wrn16-2 74.90  74.57  75.70  -      -      76.52  76.75
+res32x4_wrn40-2 77.70  77.66  78.46  -      -      79.26  79.58
+wrn40-2_res8x4  73.97  74.61  75.56  -      -      77.33  76.82
+wrn40-2_mv2     68.36  68.34  69.28  -      -      70.78  71.16
+"""
+_standardized = """
+                kd_standardize  dkd_standardize  mlkd_standardize
+res56_res20     71.43           72.32            72.33
+res110_res20    71.48           71.85            72.27
+res110_res32    74.17           74.29            74.32
+res32x4_res8x4  76.62           77.01            78.28
+wrn40-2_wrn16-2 76.11           76.39            76.95
+wrn40-2_wrn40-1 74.37           74.89            75.56
+vgg13_vgg8      74.36           74.81            75.22
+vgg13_mv2       68.61           69.98            70.94
+res50_mv2       69.02           70.45            71.19
+res50_vgg8      -               -                -
+res32x4_shn-v1  -               -                -
+res32x4_shn-v2  75.56           77.37            78.76
+wrn40-2_shn-v1  -               -                -
+res32x4_wrn16-2 75.26           76.19            77.53
+res32x4_wrn40-2 77.92           78.95            79.66
+wrn40-2_res8x4  77.11           76.75            77.68
+wrn40-2_mv2     69.23           70.01            71.61
+"""
+_by_method = {}
+for _table in (_published, _standardized):
+    _folders, *_lines = [line.split() for line in _table.strip().splitlines()]
+    for _pair, *_numbers in _lines:
+        for _folder, _number in zip(_folders, _numbers):
+            if _number != '-':
+                _by_method[_folder, _pair] = float(_number)
+_sources = {
+    'kd': ('last', _repdistiller),
+    'ctkd': ('value', _lskd),
+    'dkd': ('best', _lskd),
+    'dist': ('value', _ttm),
+    'wttm': ('value', _ttm),
+    'mlkd': ('best', _lskd),
+    'mcld': ('value', _mcld),
+    'kd_standardize': ('best', _lskd),
+    'dkd_standardize': ('best', _lskd),
+    'mlkd_standardize': ('best', _lskd),
+    # Of pairs that are elsewhere.
+    ('kd', 'res32x4_wrn16-2'): ('best', _lskd),
+    ('kd', 'res32x4_wrn40-2'): ('best', _lskd),
+    ('kd', 'wrn40-2_res8x4'): ('best', _lskd),
+    ('kd', 'wrn40-2_mv2'): ('best', _lskd),
+    ('dkd', 'res32x4_shn-v1'): ('best', _mdistiller),
+    ('dkd', 'wrn40-2_shn-v1'): ('best', _mdistiller),
 }
-_of_lskd = ('res32x4_wrn16-2', 'res32x4_wrn40-2', 'wrn40-2_res8x4', 'wrn40-2_mv2')
 
 _networks = {
     name: dict(
@@ -51,25 +102,39 @@ _networks = {
     )
     for name, top1 in _plain.items()
 }
+_names = {
+    'kd': 'KD',
+    'dhkd': 'DHKD',
+    'mcld': 'MCLD',
+    'kd_kendall-tau': "KD + Kendall's tau",
+    'dkd': 'DKD',
+    'dkd_kendall-tau': "DKD + Kendall's tau",
+    'ctkd': 'CTKD',
+    'ctkd_kendall-tau': "CTKD + Kendall's tau",
+    'mlkd': 'MLKD',
+    'mlkd_kendall-tau': "MLKD + Kendall's tau",
+    'dist': 'DIST',
+    'nkd': 'NKD',
+    'wttm': 'WTTM',
+    'rld': 'RLD',
+    'wsld': 'WSLD',
+    'gkl': 'GKL',
+    'kd_dot': 'KD + DOT',
+    'kd_standardize': 'KD, standardized',
+    'dkd_standardize': 'DKD, standardized',
+    'mlkd_standardize': 'MLKD, standardized',
+}
 _rows = {}
-for _pair, (_kd, _of_mcld) in _published.items():
+for _pair in (line[0] for line in _lines):
     _teacher, _student = _pair.split('_')
-    _by_others = {
-        'kd': dict(best=_kd, source=_lskd)
-        if _pair in _of_lskd
-        else dict(last=_kd, source=_repdistiller),
-        'mcld': dict(value=_of_mcld, source=_mcld) if _of_mcld else None,
-    }
     _rows[_pair] = {_student: _networks[_student]}
-    for _name, _method in (
-        ('KD', 'kd'),
-        ('DHKD', 'dhkd'),
-        ('MCLD', 'mcld'),
-        ("KD + Kendall's tau", 'kd_kendall-tau'),
-    ):
+    for _method, _name in _names.items():
+        _top1 = _by_method.get((_method, _pair))
+        if _top1 is not None:
+            _kind, _source = _sources.get((_method, _pair)) or _sources[_method]
         _rows[_pair][f'{_teacher} to {_student}: {_name}'] = dict(
             config=f'../{_method}/cifar100/{_pair}.py',
             teacher=_networks[_teacher],
             baseline=_student,
-            published=_by_others.get(_method),
+            published=_top1 and {_kind: _top1, 'source': _source},
         )

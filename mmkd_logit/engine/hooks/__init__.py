@@ -1,5 +1,6 @@
 """What watches or schedules the training step."""
 
+from mmkd_logit.engine.hooks.curriculum_hook import CurriculumHook
 from mmkd_logit.engine.hooks.epoch_seed_hook import EpochSeedHook
 from mmkd_logit.engine.hooks.export_student_hook import ExportStudentHook
 from mmkd_logit.engine.hooks.gradient_conflict_hook import GradientConflictHook
@@ -8,6 +9,7 @@ from mmkd_logit.engine.hooks.neural_collapse_hook import NeuralCollapseHook
 from mmkd_logit.engine.hooks.teacher_check_hook import TeacherCheckHook
 
 __all__ = [
+    'CurriculumHook',
     'EpochSeedHook',
     'ExportStudentHook',
     'GradientConflictHook',

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from mmengine.hooks import Hook
-from mmengine.runner import IterBasedTrainLoop, Runner
+from mmengine.runner import Runner
 
+from mmkd_logit.engine.hooks.loss_schedule_hook import LossScheduleHook
 from mmkd_logit.models.distillers import distiller_in
 from mmkd_logit.registry import HOOKS
 
 
 @HOOKS.register_module()
-class LossWeightHook(Hook):
+class LossWeightHook(LossScheduleHook):
     """Ramps distillation losses up, and stops them, by epoch or by iteration.
 
     A loss has the weight 0 before ``begin`` and from ``end`` on. In between its
@@ -41,26 +41,25 @@ class LossWeightHook(Hook):
             custom_hooks = [dict(type='mmkd_logit.LossWeightHook', end=49)]
     """
 
+    settings = 'begin, end and warmup'
+
     def __init__(
         self,
-        names: Sequence[str] | None = None,
+        names: Sequence[str] | str | None = None,
         begin: int = 0,
         end: int | None = None,
         warmup: int = 0,
         by_epoch: bool = True,
     ) -> None:
+        super().__init__(names, by_epoch)
         if begin < 0 or warmup < 0 or (end is not None and end <= begin):
             raise ValueError(
                 'LossWeightHook needs 0 <= begin < end and warmup >= 0, but got '
                 f'begin={begin}, end={end}, warmup={warmup}.'
             )
-        if isinstance(names, str):
-            names = [names]
-        self.names = names
         self.begin = begin
         self.end = end
         self.warmup = warmup
-        self.by_epoch = by_epoch
 
     def factor(self, step: int) -> float:
         """Factor of the weights at a step.
@@ -77,41 +76,13 @@ class LossWeightHook(Hook):
             return 1.0
         return min((step - self.begin + 1) / self.warmup, 1.0)
 
-    def before_train(self, runner: Runner) -> None:
-        """Check the names, and set the weights of the first or resumed step."""
-        losses = dict(distiller_in(runner.model, type(self).__name__).named_losses())
-        unknown = [name for name in self.names or () if name not in losses]
-        if unknown:
-            raise ValueError(
-                f'LossWeightHook names the losses {unknown}, but the distiller has '
-                f'{list(losses)}.'
-            )
-        if self.by_epoch and isinstance(runner.train_loop, IterBasedTrainLoop):
-            raise ValueError(
-                'LossWeightHook counts epochs, but the training loop counts '
-                'iterations. Set by_epoch=False, and begin, end and warmup in '
-                'iterations.'
-            )
-        self._schedule(runner)
-
-    def before_train_epoch(self, runner: Runner) -> None:
-        """Set the weights of this epoch."""
-        if self.by_epoch:
-            self._schedule(runner)
-
-    def before_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
-    ) -> None:
-        """Set the weights of this iteration."""
-        if not self.by_epoch:
-            self._schedule(runner)
-
-    def _schedule(self, runner: Runner) -> None:
+    def schedule(self, runner: Runner) -> None:
+        """Set the weights of this step."""
         distiller = distiller_in(runner.model, type(self).__name__)
         hooks = [hook for hook in runner.hooks if isinstance(hook, LossWeightHook)]
         for name, loss in distiller.named_losses():
             factors = [
-                hook.factor(runner.epoch if hook.by_epoch else runner.iter)
+                hook.factor(hook.step(runner))
                 for hook in hooks
                 if hook.names is None or name in hook.names
             ]

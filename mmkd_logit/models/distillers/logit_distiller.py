@@ -71,7 +71,8 @@ class LogitDistiller(BaseModel):
         TypeError: If a config has a key that its class does not take.
         ValueError: If the parts do not fit together: no losses, a loss on
             ``head='aux'`` without ``aux_head`` or the reverse, a last layer that cannot
-            be found, a loss that needs labels with mixup or CutMix.
+            be found, a loss that needs labels with mixup or CutMix, a loss of pixels
+            with a classifier.
     """
 
     renamed: ClassVar[Mapping[str, str]] = {'at': 'Write resolution instead.'}
@@ -175,6 +176,13 @@ class LogitDistiller(BaseModel):
                 'them one by one, but the student trains with mixup or CutMix (batch '
                 'augments), which blend the images of a batch. Remove '
                 'student.train_cfg.augments, or run the teacher live without views.'
+            )
+        spatial = [name for name, loss in self.named_losses() if loss.needs_pixels]
+        if spatial and self.task.feature_ndim != 4:
+            raise ValueError(
+                f'Losses {spatial} compare the pixels of an image, but a '
+                f'{type(self.student).__name__} gives one row of logits an image, so '
+                'that they would always be 0. Take a loss of rows, such as KDLoss.'
             )
         needy = [name for name, loss in self.named_losses() if loss.needs_labels]
         if needy and self._mixes_images():
@@ -300,8 +308,8 @@ class LogitDistiller(BaseModel):
         losses = self._weighted_task(task)
         self._begin(len(data_samples), losses)
         if teacher is None:
-            resting = touch(self)
-            return losses | {f'loss_{name}': resting for name in self.losses}
+            resting = {f'loss_{name}': touch(self) for name in self.losses}
+            return losses | resting | self._statistics_of_losses()
 
         aux = self.aux_head(tap.feature) if self.aux_head is not None else None
         logits, top = teacher
@@ -314,7 +322,8 @@ class LogitDistiller(BaseModel):
             first = next(iter(distill))
             distill[first] = distill[first] + touch(self.student)
         self._monitor.see_rows(rows)
-        return losses | distill | self._statistics(rows)
+        statistics = self._statistics(rows) | self._statistics_of_losses()
+        return losses | distill | statistics
 
     def _begin(self, images: int, task: Mapping[str, Any]) -> None:
         """Prepare in the first step, when the Runner has set everything up."""
@@ -324,6 +333,7 @@ class LogitDistiller(BaseModel):
         for _, loss in self.named_losses():
             loss.begin(images_per_epoch(images * get_world_size()))
         logged = [*task, *(f'loss_{name}' for name in self.losses)]
+        logged += self._statistics_of_losses()
         if self.kendall_tau_rows > 0:
             logged.append('kendall_tau')
         forget_stale_losses(logged)
@@ -369,6 +379,14 @@ class LogitDistiller(BaseModel):
         if self.kendall_tau_rows > 0:
             found['kendall_tau'] = _mean_tau(rows, self.kendall_tau_rows)
         return found
+
+    def _statistics_of_losses(self) -> dict[str, Tensor]:
+        # mmengine adds up whatever has 'loss' in its name.
+        return {
+            f'{name}_{key}'.replace('loss', 'distill'): value
+            for name, loss in self.named_losses()
+            for key, value in loss.statistics().items()
+        }
 
     @property
     def head(self) -> nn.Module:

@@ -164,7 +164,11 @@ def forget_stale_losses(logged: Iterable[str]) -> None:
     scalars = MessageHub.get_current_instance().log_scalars
     kept = {'train/loss_scale', *(f'train/{name}' for name in logged)}
     begins = ('train/loss_', 'train/task', 'train/kendall_tau')
-    stale = [key for key in scalars if key.startswith(begins) and key not in kept]
+    stale = [
+        key
+        for key in scalars
+        if (key.startswith(begins) or key.endswith('_temperature')) and key not in kept
+    ]
     for key in stale:
         del scalars[key]
     if stale:

@@ -72,7 +72,8 @@ def student_config(cfg: Mapping[str, Any]) -> str:
     if wrapper := plain.get('optim_wrapper'):
         if str(wrapper.get('type')).startswith(_OURS):
             amp = 'Amp' in wrapper.pop('type')
-            wrapper.pop('scope', None)
+            for key in ('scope', 'delta'):
+                wrapper.pop(key, None)
             wrapper['type'] = 'AmpOptimWrapper' if amp else 'OptimWrapper'
         paramwise = wrapper.get('paramwise_cfg') or {}
         if paramwise.get('custom_keys'):

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from mmkd_logit.dist import share_of_rows
 from mmkd_logit.functional import lump_classes
 from mmkd_logit.functional._checks import check_finite
 from mmkd_logit.models.losses.row_transforms import RowTransform
@@ -42,7 +43,11 @@ class LogitLoss(nn.Module, ABC):
     needs_labels: bool = False
     """Whether :meth:`compute` reads ``rows.labels``, which mixup takes away."""
 
-    gathers: ClassVar[bool] = False
+    needs_pixels: ClassVar[bool] = False
+    """Whether :meth:`compute` compares rows of one image, of which a classifier has a
+    single one."""
+
+    gathers: bool = False
     """Whether :meth:`compute` waits for other processes, and so must run on a process
     that has no rows too."""
 
@@ -83,6 +88,11 @@ class LogitLoss(nn.Module, ABC):
         ]
         if any(transform.needs_labels for transform in self.transforms):
             self.needs_labels = True
+        # A loss that gathers by itself weighs its rows by itself.
+        self._weighs_rows = not self.gathers and any(
+            transform.gathers for transform in self.transforms
+        )
+        self.gathers = self.gathers or self._weighs_rows
         self.schedule = 1.0
 
     @property
@@ -112,6 +122,10 @@ class LogitLoss(nn.Module, ABC):
             Tensor: A scalar.
         """
 
+    def statistics(self) -> dict[str, Tensor]:
+        """What the log shows beside the loss, as ``<name of the loss>_<key>``."""
+        return {}
+
     def forward(self, rows: LogitRows) -> Tensor:
         """Weighted loss of some rows.
 
@@ -138,7 +152,10 @@ class LogitLoss(nn.Module, ABC):
             )
         for transform in self.transforms:
             student, teacher = transform(student, teacher, rows)
-        return self.weight * self.compute(student, teacher, rows)
+        weight: Tensor | float = self.weight
+        if self._weighs_rows:
+            weight *= share_of_rows(student)
+        return weight * self.compute(student, teacher, rows)
 
     def check_top_k(self) -> float:
         """Raise if the loss needs every logit of the teacher.

@@ -85,7 +85,7 @@ class MCLDLoss(LogitLoss):
         tensor(0.0134)
     """
 
-    gathers: ClassVar[bool] = True
+    gathers = True
     renamed: ClassVar[Mapping[str, str]] = {
         **LogitLoss.renamed,
         'category_warmup_epochs': 'Give the category term a loss of its own instead: '

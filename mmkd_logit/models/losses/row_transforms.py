@@ -7,7 +7,13 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from mmkd_logit.functional import standardize
+from mmkd_logit.dist import sum_over_ranks
+from mmkd_logit.functional import (
+    scale_by_std,
+    standardize,
+    standardize_classes,
+    swap_errors,
+)
 from mmkd_logit.registry import ROW_TRANSFORMS
 from mmkd_logit.structures import LogitRows
 
@@ -22,6 +28,10 @@ class RowTransform(ABC):
 
     needs_labels: ClassVar[bool] = False
     """Whether it reads ``rows.labels``, which mixup takes away."""
+
+    gathers: ClassVar[bool] = False
+    """Whether it waits for other processes, and so must run on a process that has no
+    rows too. The mean over rows is then one over those of all processes."""
 
     @abstractmethod
     def __call__(
@@ -50,3 +60,63 @@ class Standardize(RowTransform):
         self, student: Tensor, teacher: Tensor, rows: LogitRows
     ) -> tuple[Tensor, Tensor]:
         return standardize(student), standardize(teacher)
+
+
+@ROW_TRANSFORMS.register_module(name='scale_by_std')
+class ScaleByStd(RowTransform):
+    """Each row over its standard deviation, as NormKD does.
+
+    A loss that adding a number to a row does not change, such as KD or DKD, sees the
+    same as after 'standardize'. NormKD also multiplies a row's loss by the variance of
+    the teacher's logits, which no transform can: ``NormKDLoss`` does.
+    :func:`mmkd_logit.functional.scale_by_std`.
+
+    Source: https://arxiv.org/abs/2308.00520
+    """
+
+    def __call__(
+        self, student: Tensor, teacher: Tensor, rows: LogitRows
+    ) -> tuple[Tensor, Tensor]:
+        return scale_by_std(student)[0], scale_by_std(teacher)[0]
+
+
+@ROW_TRANSFORMS.register_module(name='standardize_classes')
+class StandardizeClasses(RowTransform):
+    """Z-score of each class over the batch, as LumiNet does.
+
+    Mean and variance are those of the rows of all processes, so that together they do
+    what one does. LumiNet is KD behind it with a factor of its own in place of the
+    squared temperature: ``dict(type='KDLoss', tau=tau, loss_weight=alpha**2 / tau**2,
+    transforms=['standardize_classes'])``.
+    :func:`mmkd_logit.functional.standardize_classes`.
+
+    Source: https://arxiv.org/abs/2310.03669
+    """
+
+    gathers = True
+
+    def __call__(
+        self, student: Tensor, teacher: Tensor, rows: LogitRows
+    ) -> tuple[Tensor, Tensor]:
+        return (
+            standardize_classes(student, sum_over_ranks),
+            standardize_classes(teacher, sum_over_ranks),
+        )
+
+
+@ROW_TRANSFORMS.register_module(name='swap_errors')
+class SwapErrors(RowTransform):
+    """Where the teacher errs, its top logit and the label's change places, as in SLD.
+
+    :func:`mmkd_logit.functional.swap_errors`. The second half of SLD, in which the
+    student learns from its own swapped logits from epoch 150 on, is not in it.
+
+    Source: https://arxiv.org/abs/2504.20108
+    """
+
+    needs_labels = True
+
+    def __call__(
+        self, student: Tensor, teacher: Tensor, rows: LogitRows
+    ) -> tuple[Tensor, Tensor]:
+        return student, swap_errors(teacher, rows.one_label_a_row('swap_errors'))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
-from mmkd_logit.engine import LossWeightHook
+from mmkd_logit.engine import CurriculumHook, LossWeightHook
 from mmkd_logit.models import LogitDistiller
 from mmkd_logit.registry import MODELS
 
@@ -96,7 +97,6 @@ def run(
             work_dir=str(tmp_path / 'work'),
             train_dataloader=loader,
             train_cfg=train_cfg,
-            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
             custom_hooks=hooks,
             default_scope='mmpretrain',
             randomness=dict(seed=0),
@@ -106,6 +106,7 @@ def run(
                 'val_dataloader': loader,
                 'val_cfg': dict(),
                 'val_evaluator': [Share()],
+                'optim_wrapper': dict(optimizer=dict(type='SGD', lr=0.01)),
                 **settings,
             },
         )
@@ -125,6 +126,13 @@ def test_factor() -> None:
     assert factors == [0, 0, 0.25, 0.5, 0.75, 1, 1, 1, 1, 1, 0, 0]
     assert LossWeightHook(end=49).factor(48) == 1
     assert LossWeightHook(end=49).factor(49) == 0
+
+
+def test_the_warm_up_of_dkd_and_rld() -> None:
+    """min(e / 20, 1), with epochs counted from 1."""
+    hook = LossWeightHook(warmup=20)
+    for epoch in range(1, 41):
+        assert hook.factor(epoch - 1) == min(epoch / 20, 1)
 
 
 def test_by_epoch(run: Callable[..., Runner]) -> None:
@@ -179,8 +187,104 @@ def test_bad_schedules(run: Callable[..., Runner]) -> None:
         run([dict(type='mmkd_logit.LossWeightHook')], by_epoch=False)
 
 
+CTKD = dict(
+    type='mmkd_logit.LogitDistiller',
+    losses=dict(a_loss=dict(type='CTKDLoss'), kd=dict(type='KDLoss')),
+)
+
+
+def ctkd(runner: Runner) -> tuple[float, float]:
+    """Factor of the temperature's gradient, and the temperature."""
+    loss = runner.model.losses['a_loss']
+    return loss.reversal, loss.temperature.item()
+
+
+def test_curriculum() -> None:
+    hook = CurriculumHook(length=10)
+    assert hook.reversal(0) == 0
+    assert hook.reversal(5) == pytest.approx(-0.5)
+    assert hook.reversal(1) == pytest.approx((math.cos(math.pi / 10) - 1) / 2)
+    assert hook.reversal(10) == hook.reversal(11) == -1
+
+
+@pytest.mark.parametrize('by_epoch', [True, False])
+def test_learned_temperature(
+    by_epoch: bool,
+    run: Callable[..., Runner],
+    classifier: Callable[..., dict],
+    tmp_path: Path,
+    warned: list[str],
+) -> None:
+    """In the log, the optimizer, the checkpoint and the EMA; resumed bit for bit."""
+    model = CTKD | dict(
+        student=classifier(), teacher=dict(model=classifier(), checkpoint=None)
+    )
+    record = Record(ctkd)
+    hooks = [
+        dict(type='mmkd_logit.CurriculumHook', length=3, by_epoch=by_epoch),
+        dict(type='EMAHook', momentum=0.5),
+        dict(type='mmkd_logit.ExportStudentHook'),
+        record,
+    ]
+    optimizer = dict(type='SGD', lr=5.0, momentum=0.9, weight_decay=1e-2)
+    settings = dict(
+        by_epoch=by_epoch,
+        optim_wrapper=dict(optimizer=optimizer, clip_grad=dict(max_norm=0.1)),
+        default_hooks=dict(
+            checkpoint=dict(
+                type='CheckpointHook', by_epoch=by_epoch, interval=1 if by_epoch else 2
+            )
+        ),
+    )
+    torch.manual_seed(0)  # for the images
+    runner = run(hooks, model, **settings)
+    factors = [seen[0] for seen in record.seen]
+    steps = (1, 1, 2, 2, 3, 3) if by_epoch else (1, 2, 3, 3, 3, 3)
+    assert factors == [CurriculumHook(length=3).reversal(step) for step in steps]
+    temperatures = [seen[1] for seen in record.seen]
+    assert len({1 + 20 / (1 + math.exp(-1)), *temperatures}) == 7
+    logged = runner.message_hub.get_scalar('train/a_distill_temperature').data[0]
+    assert logged[1:] == pytest.approx(temperatures[:-1], rel=1e-6)
+    assert not any('curriculum' in message for message in warned)
+
+    name = 'epoch_{}.pth' if by_epoch else 'iter_{}.pth'
+    last, first = (3, 1) if by_epoch else (6, 2)
+    whole = torch.load(tmp_path / 'work' / name.format(last), weights_only=False)
+    theta = 'losses.a_loss.theta'
+    # mmengine puts the means in place of the weights.
+    trained = whole['ema_state_dict'][f'module.{theta}']
+    assert 1 + 20 * trained.sigmoid() == pytest.approx(temperatures[-1], rel=1e-6)
+    assert whole['state_dict'][theta] != trained
+    student = torch.load(tmp_path / 'work' / 'student_last.pth', weights_only=False)
+    assert not any('theta' in key for key in student['state_dict'])
+
+    record.seen.clear()
+    torch.manual_seed(0)
+    start = str(tmp_path / 'work' / name.format(first))
+    run(hooks, model, **settings, load_from=start, resume=True)
+    assert [seen[1] for seen in record.seen] == temperatures[2:]
+    again = torch.load(tmp_path / 'work' / name.format(last), weights_only=False)
+    for part in ('state_dict', 'ema_state_dict'):
+        for key, value in whole[part].items():
+            assert torch.equal(again[part][key], value), key
+
+
+def test_curriculum_of_nothing(run: Callable[..., Runner]) -> None:
+    hook = dict(type='mmkd_logit.CurriculumHook')
+    with pytest.raises(ValueError, match='needs a CTKDLoss in the distiller'):
+        run([hook])
+    with pytest.raises(ValueError, match=r"names the losses \['x'\]"):
+        run([dict(hook, names=['x'])])
+    with pytest.raises(ValueError, match='by_epoch=False, and length in iterations'):
+        run([hook], by_epoch=False)
+    for bad in (0, 2.5, None):
+        with pytest.raises(ValueError, match='length must be an integer of 1 or more'):
+            CurriculumHook(length=bad)
+
+
 @pytest.mark.parametrize(
-    'kind', ['LossWeightHook', 'TeacherCheckHook', 'ExportStudentHook']
+    'kind',
+    ['CurriculumHook', 'LossWeightHook', 'TeacherCheckHook', 'ExportStudentHook'],
 )
 def test_hooks_refuse_a_plain_model(
     kind: str, run: Callable[..., Runner], classifier: Callable[..., dict]

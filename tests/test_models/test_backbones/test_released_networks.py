@@ -14,13 +14,20 @@ every_class = pytest.mark.parametrize('name', SMALL)
 
 
 @every_network
-def test_logits(name: str) -> None:
+def test_names_parameters_and_logits(name: str) -> None:
     network = NETWORKS[name]
     model = network.classifier(num_classes(name)).double().eval()
     weights = {
         key: rule(network.released_name(key), tensor)
         for key, tensor in model.state_dict().items()
     }
+    names = [
+        f'{network.released_name(key)} {"x".join(map(str, tensor.shape))}'
+        for key, tensor in weights.items()
+    ]
+    assert sorted(names) == sorted(RECORDED[f'{name}.keys'])
+    parameters = sum(each.numel() for each in model.parameters())
+    assert parameters == network.parameters == RECORDED[f'{name}.parameters']
     model.load_state_dict(weights)
     with torch.no_grad():
         logits = model(images(name))
@@ -28,19 +35,6 @@ def test_logits(name: str) -> None:
     # With these weights the image moves the logits of the deepest networks by some 1e-9
     # only, so that a looser tolerance would not see what becomes of it.
     torch.testing.assert_close(logits, expected, rtol=1e-11, atol=1e-13)
-
-
-@every_network
-def test_names_and_numbers_of_parameters(name: str) -> None:
-    network = NETWORKS[name]
-    model = network.classifier(num_classes(name))
-    ours = [
-        f'{network.released_name(key)} {"x".join(map(str, tensor.shape))}'
-        for key, tensor in model.state_dict().items()
-    ]
-    assert sorted(ours) == sorted(RECORDED[f'{name}.keys'])
-    parameters = sum(each.numel() for each in model.parameters())
-    assert parameters == network.parameters == RECORDED[f'{name}.parameters']
 
 
 @every_class

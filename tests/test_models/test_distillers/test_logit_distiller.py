@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 from collections.abc import Callable
 from itertools import product
 from types import SimpleNamespace
@@ -387,6 +388,12 @@ def test_parts_that_do_not_fit(distiller: Callable, classifier: MakeConfig) -> N
     refuse('is not a layer', logit_layer='head.cls', **KD)
 
 
+def test_losses_of_pixels_are_refused(distiller: Callable) -> None:
+    losses = dict(kd=dict(type='KDLoss'), cwd=dict(type='CWDLoss'))
+    with pytest.raises(ValueError, match=r"\['cwd'\] compare the pixels.*ImageClassif"):
+        distiller(init=False, losses=losses)
+
+
 def test_mixup_with_a_loss_that_needs_labels(
     distiller: Callable, classifier: MakeConfig, batch: Callable
 ) -> None:
@@ -397,6 +404,14 @@ def test_mixup_with_a_loss_that_needs_labels(
     student['train_cfg'] = dict(augments=dict(type='CutMix', alpha=1.0))
     with pytest.raises(ValueError, match=r"\['ce'\] need one label.*mixup or CutMix"):
         distiller(student=student, losses=losses)
+    kd = dict(type='KDLoss')
+    needy = {
+        kind.lower(): dict(type=kind)
+        for kind in ('DKDLoss', 'NKDLoss', 'RLDLoss', 'WSLDLoss')
+    }
+    needy['swapped'] = dict(type='KDLoss', transforms=['swap_errors'])
+    with pytest.raises(ValueError, match=re.escape(str(list(needy)))):
+        distiller(student=student, losses=dict(kd=kd, **needy))
 
 
 MCLD = dict(task_loss_weight=0.0, losses=dict(mcld=dict(type='MCLDLoss', queue_size=6)))

@@ -14,9 +14,16 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from mmkd_logit.functional import binary_kl_norm_loss, kd_loss
+from mmkd_logit.functional import (
+    binary_kl_norm_loss,
+    cwd_loss,
+    dkd_loss,
+    kd_loss,
+    swap_errors,
+)
 from mmkd_logit.models import ConvLogitHead, LogitDistiller
 from mmkd_logit.registry import MODELS
+from mmkd_logit.structures import LogitRows
 from mmkd_logit.tasks import SegmentationTask
 
 CLASSES = 4
@@ -194,6 +201,24 @@ def test_cascade() -> None:
     assert {'decode_0.loss_ce', 'decode_1.loss_ce'} <= set(losses)
 
 
+def test_losses_and_transforms_that_take_labels_get_those_of_the_pixels() -> None:
+    dkd = dict(type='DKDLoss', beta=2.0, transforms=['swap_errors'])
+    model = distiller(
+        student=segmentor(head(dropout_ratio=0)),
+        losses=dict(dkd=dkd, nkd=dict(type='NKDLoss')),
+    )
+    losses, data = step(model, batch())
+    maps = model.student(data['inputs']), model.teacher(data['inputs'])
+    labels = torch.stack([s.gt_sem_seg.data[0] for s in data['data_samples']])
+    labels = labels[:, 4::8, 4::8]
+    valid = labels != 255
+    s, t = (m.permute(0, 2, 3, 1)[valid] for m in maps)
+    y = labels[valid]
+    expected = dkd_loss(s, swap_errors(t, y), y, beta=2.0)
+    torch.testing.assert_close(losses['loss_dkd'], expected, rtol=1e-5, atol=0)
+    assert losses['loss_nkd'] > 0
+
+
 def test_transformer_teaches_a_cnn() -> None:
     mit = segmentor(
         dict(
@@ -258,6 +283,27 @@ def test_mcld_needs_no_setting_of_the_pipeline() -> None:
     losses, _ = step(model, data)
     assert losses['loss_mcld'] > 0
     assert len(model.losses['mcld'].queue.image_index.unique()) == 2
+
+
+@pytest.mark.parametrize('resolution', ['student', 'label'])
+def test_cwd_tells_images_apart(resolution: str) -> None:
+    """Also one that is there twice, as repeated augmentation has it."""
+    losses = dict(cwd=dict(type='CWDLoss', tau=2.0), kd=dict(type='KDLoss'))
+    model, data = distiller(losses=losses, resolution=resolution), batch()
+    for sample in data['data_samples']:
+        sample.set_metainfo(dict(sample_idx=7))
+    seen: list[LogitRows] = []
+    model.losses['kd'].register_forward_pre_hook(lambda _, rows: seen.append(*rows))
+    losses, _ = step(model, data)
+    (rows,) = seen
+    each = []
+    for place in (0, 1):
+        here = rows.batch_index == place
+        pair = rows.student[here], rows.teacher[here]
+        each.append(cwd_loss(*pair, torch.zeros(len(pair[0])).long(), tau=2.0))
+    assert rows.image_index.unique().tolist() == [7]
+    assert losses['loss_cwd'] > 0
+    torch.testing.assert_close(losses['loss_cwd'], sum(each) / 2)
 
 
 def test_task_loss_weight_zero() -> None:

@@ -1,0 +1,11 @@
+# Kendall's tau beside CTKD, with its weight.
+_base_ = './ctkd_in1k.py'
+method = dict(
+    losses=dict(
+        kendall_tau=dict(
+            type='KendallTauLoss',
+            k=100.0,
+            loss_weight=_base_.method.losses.ctkd.loss_weight,
+        )
+    )
+)

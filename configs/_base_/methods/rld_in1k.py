@@ -1,0 +1,4 @@
+# RLD with the settings of its authors on ImageNet, ResNet-34 to ResNet-18.
+method = dict(
+    losses=dict(rld=dict(type='RLDLoss', alpha=1.0, beta=0.5, tau=1.0, alpha_tau=1.0))
+)

@@ -1,0 +1,5 @@
+_base_ = [
+    '../../_base_/pairs/cifar100/res32x4_wrn40-2.py',
+    '../../_base_/methods/ctkd.py',
+]
+model = _base_.method

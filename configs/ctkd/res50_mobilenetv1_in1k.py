@@ -1,0 +1,2 @@
+_base_ = ['../_base_/pairs/res50_mobilenetv1_in1k.py', '../_base_/methods/ctkd_in1k.py']
+model = _base_.method

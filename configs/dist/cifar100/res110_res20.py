@@ -1,0 +1,2 @@
+_base_ = ['../../_base_/pairs/cifar100/res110_res20.py', '../../_base_/methods/dist.py']
+model = _base_.method

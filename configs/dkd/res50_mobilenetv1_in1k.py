@@ -1,0 +1,3 @@
+_base_ = ['../_base_/pairs/res50_mobilenetv1_in1k.py', '../_base_/methods/dkd_in1k.py']
+model = _base_.method
+model.losses.dkd.beta = 2.0

@@ -1,0 +1,5 @@
+_base_ = [
+    '../../_base_/pairs/cifar100/wrn40-2_shn-v1.py',
+    '../../_base_/methods/dkd_kendall-tau.py',
+]
+model = _base_.method

@@ -1,0 +1,6 @@
+_base_ = [
+    '../../_base_/pairs/cifar100/vgg13_mv2.py',
+    '../../_base_/methods/dkd_standardize.py',
+]
+model = _base_.method
+model.losses.dkd.beta = 54.0

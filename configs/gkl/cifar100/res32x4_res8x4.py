@@ -1,0 +1,6 @@
+_base_ = [
+    '../../_base_/pairs/cifar100/res32x4_res8x4.py',
+    '../../_base_/methods/gkl.py',
+]
+model = _base_.method
+model.losses.gkl.beta = 16.0

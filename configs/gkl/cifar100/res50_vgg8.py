@@ -1,0 +1,2 @@
+_base_ = ['../../_base_/pairs/cifar100/res50_vgg8.py', '../../_base_/methods/gkl.py']
+model = _base_.method

@@ -1,0 +1,2 @@
+_base_ = ['../../_base_/pairs/cifar100/wrn40-2_mv2.py', '../../_base_/methods/gkl.py']
+model = _base_.method

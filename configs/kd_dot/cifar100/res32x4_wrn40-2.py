@@ -1,0 +1,6 @@
+_base_ = [
+    '../../_base_/pairs/cifar100/res32x4_wrn40-2.py',
+    '../../_base_/methods/kd.py',
+]
+model = _base_.method
+optim_wrapper = dict(type='mmkd_logit.DOTOptimWrapper', delta=0.075)

@@ -1,0 +1,3 @@
+_base_ = ['../../_base_/pairs/cifar100/wrn40-2_shn-v1.py', '../../_base_/methods/kd.py']
+model = _base_.method
+optim_wrapper = dict(type='mmkd_logit.DOTOptimWrapper', delta=0.075)

@@ -1,0 +1,3 @@
+_base_ = ['../_base_/pairs/tv-res34_res18_in1k.py', '../_base_/methods/kd_in1k.py']
+model = _base_.method
+optim_wrapper = dict(type='mmkd_logit.DOTOptimWrapper', delta=0.09)

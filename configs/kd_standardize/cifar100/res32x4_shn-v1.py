@@ -1,0 +1,5 @@
+_base_ = [
+    '../../_base_/pairs/cifar100/res32x4_shn-v1.py',
+    '../../_base_/methods/kd_standardize.py',
+]
+model = _base_.method

@@ -1,0 +1,5 @@
+_base_ = [
+    '../../_base_/pairs/cifar100/res50_vgg8.py',
+    '../../_base_/methods/kd_standardize.py',
+]
+model = _base_.method

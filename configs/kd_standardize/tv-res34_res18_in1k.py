@@ -1,0 +1,5 @@
+_base_ = [
+    '../_base_/pairs/tv-res34_res18_in1k.py',
+    '../_base_/methods/kd_standardize_in1k.py',
+]
+model = _base_.method

@@ -1,0 +1,6 @@
+_base_ = [
+    '../_base_/pairs/fcn-r18w16_fcn-r18w8_scenes.py',
+    '../_base_/methods/mcld_seg.py',
+]
+model = _base_.method
+model.losses.mcld.loss_weight = 0.3

@@ -1,0 +1,6 @@
+_base_ = [
+    '../../_base_/pairs/cifar100/res32x4_wrn40-2.py',
+    '../../_base_/methods/mlkd.py',
+]
+model = _base_.method
+optim_wrapper = dict(optimizer=dict(lr=0.025))

@@ -1,0 +1,2 @@
+_base_ = ['../../_base_/pairs/cifar100/res50_mv2.py', '../../_base_/methods/mlkd.py']
+model = _base_.method

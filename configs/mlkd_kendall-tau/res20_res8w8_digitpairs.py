@@ -1,0 +1,5 @@
+_base_ = [
+    '../_base_/pairs/res20_res8w8_digitpairs.py',
+    '../_base_/methods/mlkd_kendall-tau.py',
+]
+model = _base_.method

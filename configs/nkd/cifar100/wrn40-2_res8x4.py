@@ -1,0 +1,5 @@
+_base_ = [
+    '../../_base_/pairs/cifar100/wrn40-2_res8x4.py',
+    '../../_base_/methods/nkd.py',
+]
+model = _base_.method

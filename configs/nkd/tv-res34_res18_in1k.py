@@ -1,0 +1,2 @@
+_base_ = ['../_base_/pairs/tv-res34_res18_in1k.py', '../_base_/methods/nkd_in1k.py']
+model = _base_.method

@@ -1,0 +1,5 @@
+_base_ = '../../_base_/probes/stl10.py'
+model = dict(
+    config='{{ fileDirname }}/../../baseline/cifar100/vgg8.py',
+    checkpoint='work_dirs/baseline/cifar100/vgg8/epoch_240.pth',
+)

@@ -1,0 +1,5 @@
+_base_ = '../../_base_/probes/tiny-imagenet.py'
+model = dict(
+    config='{{ fileDirname }}/../../baseline/cifar100/mv2.py',
+    checkpoint='work_dirs/baseline/cifar100/mv2/epoch_240.pth',
+)

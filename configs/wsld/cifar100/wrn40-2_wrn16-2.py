@@ -1,0 +1,5 @@
+_base_ = [
+    '../../_base_/pairs/cifar100/wrn40-2_wrn16-2.py',
+    '../../_base_/methods/wsld.py',
+]
+model = _base_.method

@@ -1,0 +1,6 @@
+_base_ = [
+    '../../_base_/pairs/cifar100/res32x4_shn-v1.py',
+    '../../_base_/methods/wttm.py',
+]
+model = _base_.method
+model.losses.wttm.update(gamma=0.2, loss_weight=1.4)

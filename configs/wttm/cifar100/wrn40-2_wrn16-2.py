@@ -1,0 +1,6 @@
+_base_ = [
+    '../../_base_/pairs/cifar100/wrn40-2_wrn16-2.py',
+    '../../_base_/methods/wttm.py',
+]
+model = _base_.method
+model.losses.wttm.loss_weight = 4.0

@@ -1,0 +1,180 @@
+"""A step of mmengine's optimizer wrapper that takes two gradients apart."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from mmkd_logit.dist import mean_over_ranks
+from mmkd_logit.models import LogitDistiller
+from mmkd_logit.models.distillers import distiller_in
+
+
+class TwoGradientsOptimWrapper(OptimWrapper):
+    """Base of the wrappers that see the task and the distillation gradient apart.
+
+    The step takes two backward passes, and memory for two more gradients. Gradients
+    are accumulated apart, and those of several processes are averaged in one packed
+    all-reduce. While all distillation weights are 0, or ``task_loss_weight`` is, there
+    is one gradient only: the step is a plain one. In mixed precision both have the
+    same scale.
+
+    Args:
+        optimizer (Optimizer): The optimizer.
+        **kwargs: Those of mmengine's ``OptimWrapper``: ``accumulative_counts`` and
+            ``clip_grad``.
+
+    Raises:
+        TypeError: When training starts, if the model is not a
+            :class:`LogitDistiller`, or is wrapped in something else than
+            ``MMDistributedDataParallel``.
+        RuntimeError: If ``update_params`` is called outside of a training step; by
+            torch, if the student recomputes its activations (``with_cp=True``).
+    """
+
+    def __init__(self, optimizer: Optimizer, **kwargs: Any) -> None:
+        super().__init__(optimizer=optimizer, **kwargs)
+        self._losses: tuple[Tensor | None, Tensor | None, Tensor] | None = None
+        self._distill: list[Tensor | None] | None = None
+
+    def initialize_count_status(
+        self, model: nn.Module, init_counts: int, max_counts: int
+    ) -> None:
+        """Check the model, and start to count; called when training starts.
+
+        Args:
+            model (nn.Module): The distiller, in its wrapper if it has one.
+            init_counts (int): Iterations done before.
+            max_counts (int): Iterations of the whole training.
+        """
+        self._distiller_in(model)
+        super().initialize_count_status(model, init_counts, max_counts)
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Keep the two losses of the forward pass; its gradients stay in the process.
+
+        Args:
+            model (nn.Module): The distiller, in its wrapper if it has one.
+        """
+        distiller = self._distiller_in(model)
+        with ExitStack() as stack:
+            handle = distiller.register_forward_hook(self._keep)
+            stack.callback(handle.remove)
+            if isinstance(model, DistributedDataParallel):
+                stack.enter_context(model.no_sync())
+            stack.enter_context(super().optim_context(model))
+            yield
+        if isinstance(model, DistributedDataParallel):
+            # A forward pass in no_sync() tells it not to send buffers with the next.
+            model.require_forward_param_sync = True
+
+    def update_params(
+        self,
+        loss: Tensor,
+        step_kwargs: dict | None = None,
+        zero_kwargs: dict | None = None,
+    ) -> None:
+        """Backward passes and, unless gradients are accumulated, a step.
+
+        Args:
+            loss (Tensor): Sum of all losses of the step.
+            step_kwargs (dict, optional): Arguments of ``optimizer.step``. Defaults to
+                None.
+            zero_kwargs (dict, optional): Arguments of ``optimizer.zero_grad``.
+                Defaults to None.
+        """
+        if self._losses is None:
+            raise RuntimeError(
+                f'{type(self).__name__} needs the two losses of a training step of a '
+                'LogitDistiller: call update_params once after each forward pass '
+                'within optim_context, as train_step does.'
+            )
+        # DDP has laid hands on the sum that comes in, for a backward pass of its own.
+        (task, distill, loss), self._losses = self._losses, None
+        if task is not None and distill is not None:
+            grads = torch.autograd.grad(
+                self._scaled(self.scale_loss(distill)),
+                self._parameters(),
+                retain_graph=True,
+                allow_unused=True,
+            )
+            self._distill = add_gradients(self._distill, grads)
+            loss = task
+        super().update_params(loss, step_kwargs, zero_kwargs)
+
+    def step(self, **kwargs: Any) -> None:
+        """Do with both gradients what the method does, then clip them and step.
+
+        Args:
+            **kwargs: Arguments of ``optimizer.step``.
+        """
+        params = self._parameters()
+        task: list[Tensor | None] = [param.grad for param in params]
+        distill, self._distill = self._distill or [None] * len(params), None
+        grads = mean_over_ranks(task + distill, params * 2)
+        task, distill = grads[: len(params)], grads[len(params) :]
+        for param, grad in zip(params, self._take(task, distill)):
+            param.grad = grad
+        super().step(**kwargs)
+
+    @abstractmethod
+    def _take(
+        self, task: list[Tensor | None], distill: list[Tensor | None]
+    ) -> list[Tensor | None]:
+        """What the optimizer gets as the gradients of the parameters.
+
+        Args:
+            task (list[Tensor | None]): Gradients of the task loss, of all processes;
+                None where it does not reach. In a plain step those of all losses.
+            distill (list[Tensor | None]): Gradients of the distillation loss. In a
+                plain step all are None.
+
+        Returns:
+            list[Tensor | None]: As many.
+        """
+
+    def _parameters(self) -> list[nn.Parameter]:
+        groups = self.optimizer.param_groups
+        return [p for group in groups for p in group['params'] if p.requires_grad]
+
+    def _keep(self, distiller: LogitDistiller, args: tuple, losses: Any) -> None:
+        total, _ = distiller.parse_losses(losses)
+        self._losses = *distiller.split_losses(losses), total
+
+    def _scaled(self, loss: Tensor) -> Tensor:
+        """Of the same size as what ``backward`` takes the gradient of."""
+        if isinstance(self, AmpOptimWrapper):
+            return self.loss_scaler.scale(loss)
+        return loss
+
+    def _distiller_in(self, model: nn.Module) -> LogitDistiller:
+        distiller = distiller_in(
+            model,
+            type(self).__name__,
+            "Set optim_wrapper.type='OptimWrapper' in this config.",
+        )
+        if model is not distiller and not isinstance(model, DistributedDataParallel):
+            raise TypeError(
+                f'{type(self).__name__} needs every parameter whole in each process, '
+                f'but the model is wrapped in {type(model).__name__}. Set '
+                "model_wrapper_cfg=dict(type='MMDistributedDataParallel')."
+            )
+        return distiller
+
+
+def add_gradients(
+    kept: Sequence[Tensor | None] | None, grads: Sequence[Tensor | None]
+) -> list[Tensor | None]:
+    """Add gradients; not in place, for two parameters can share one."""
+    if kept is None:
+        return list(grads)
+    return [b if a is None else a if b is None else a + b for a, b in zip(kept, grads)]

@@ -1,0 +1,191 @@
+"""DIST: correlations of student and teacher in place of a divergence."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mmkd_logit.functional._checks import check_finite
+from mmkd_logit.functional._closed_form import loss_of_sum
+from mmkd_logit.functional._soft_rows import SoftRows, SumOverRanks, alone
+
+# Added to the product of both lengths, as released.
+_EPS = 1e-8
+
+
+def dist_loss(
+    student: Tensor,
+    teacher: Tensor,
+    beta: float = 1.0,
+    gamma: float = 1.0,
+    tau: float = 1.0,
+) -> Tensor:
+    r"""Pearson correlations of the softmax, of each row and of each class.
+
+    .. math::
+        L = \tau^2 \left[ \beta \Bigl( 1 - \frac1N \sum_n \rho(q_n, p_n) \Bigr)
+            + \gamma \Bigl( 1 - \frac1C \sum_c \rho(q_{:c}, p_{:c}) \Bigr) \right]
+
+    Here :math:`q = \mathrm{softmax}(s / \tau)`, :math:`p = \mathrm{softmax}(t / \tau)`,
+    and :math:`\rho` is the covariance over the product of both lengths plus
+    :math:`10^{-8}`, as released. Where one side does not vary, as the classes of a
+    single row, :math:`\rho` is 0 and has no gradient.
+
+    Source: https://arxiv.org/abs/2205.10536
+
+    Args:
+        student (Tensor): Logits of shape (N, C), a row a prediction.
+        teacher (Tensor): Logits of shape (N, C). Gets no gradient.
+        beta (float): Weight of the rows' term. Defaults to 1.0.
+        gamma (float): Weight of the classes' term. Defaults to 1.0.
+        tau (float): Temperature, above 0. Defaults to 1.0.
+
+    Returns:
+        Tensor: A scalar in float32 or wider; 0 if there are no rows.
+
+    Raises:
+        TypeError: If an input is not a floating point tensor.
+        ValueError: If the shapes differ or are not (N, C), ``beta`` or ``gamma`` is
+            not a finite number, or ``tau`` is not a finite number above 0.
+
+    Example:
+        >>> import torch
+        >>> from mmkd_logit.functional import dist_loss
+        >>> student = torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 3.0]])
+        >>> teacher = torch.tensor([[4.0, 1.0, 0.0], [0.0, 2.0, 2.0]])
+        >>> print(f'{dist_loss(student, teacher):.4f}')
+        0.2158
+    """
+    return dist_loss_over_ranks(student, teacher, beta, gamma, tau, alone, 1)
+
+
+def dist_loss_over_ranks(
+    student: Tensor,
+    teacher: Tensor,
+    beta: float,
+    gamma: float,
+    tau: float,
+    sum_over_ranks: SumOverRanks,
+    ranks: int,
+) -> Tensor:
+    """:func:`dist_loss` of the rows of all processes.
+
+    Args:
+        student (Tensor): Logits of shape (N, C), the rows of this process.
+        teacher (Tensor): Logits of shape (N, C). Gets no gradient.
+        beta (float): Weight of the rows' term.
+        gamma (float): Weight of the classes' term.
+        tau (float): Temperature, above 0.
+        sum_over_ranks (Callable): Adds up a tensor of all processes.
+        ranks (int): Number of processes.
+
+    Returns:
+        Tensor: A scalar. The mean over processes of it, and of its gradient, is that
+        of one process with all rows.
+    """
+    check_finite('beta', beta)
+    check_finite('gamma', gamma)
+    soft = SoftRows(student, teacher, tau)
+
+    def sum_fn(wants_grad: bool) -> tuple[Tensor, Tensor | None]:
+        agreement, in_row, classes = _go_over(soft)
+        rows, mean, moments = classes.over_ranks(sum_over_ranks)
+        some = rows.clamp(min=1)
+        # What rounding leaves of a class that does not vary.
+        least = some * (16 * torch.finfo(soft.dtype).eps * mean).square()
+        in_class, *to_class = _pearson(moments, (moments[:2] > least).all(0))
+        total = beta * ranks * (len(student) - agreement) / some
+        total = total + gamma * (1 - in_class.mean()) * (rows > 0)
+        if not wants_grad:
+            return total * soft.one, None
+        grad = torch.empty_like(student, dtype=soft.dtype)
+        in_row *= (-beta * ranks / some).to(in_row.dtype)
+        share = -gamma * ranks / student.shape[1]
+        to_p, to_q = (x.mul_(share).to(soft.dtype) for x in to_class)
+        mean_q, mean_p = mean.to(soft.dtype)
+        for part, q, p in soft:
+            row_p, row_q = in_row[:, part, None]
+            # What is the same for all classes of a row vanishes in the softmax.
+            slope = (p - mean_p).mul_(to_p).addcmul_(p, row_p)
+            slope.addcmul_(q - mean_q, to_q).addcmul_(q, row_q)
+            grad[part] = soft.back(q, slope)
+        return total * soft.one, grad
+
+    return loss_of_sum(student, soft.dtype, sum_fn, tau**2)
+
+
+class _ClassMoments:
+    """Means of classes and sums of squares around them, of rows that come in parts.
+
+    Parts are merged by sums of positive terms, so that no digits cancel.
+    """
+
+    def __init__(self, like: Tensor) -> None:
+        self.rows = like.new_zeros((), dtype=torch.float64)
+        self.mean = like.new_zeros(2, like.shape[1], dtype=torch.float64)
+        self.moments = like.new_zeros(3, like.shape[1], dtype=torch.float64)
+
+    def add(self, q: Tensor, p: Tensor) -> None:
+        """Add rows of probabilities, shape (n, C)."""
+        mean = torch.stack([x.mean(0) for x in (q, p)]).double()
+        q, p = q - mean[0].to(q.dtype), p - mean[1].to(p.dtype)
+        off = mean - self.mean
+        rows = self.rows + len(q)
+        self.moments += _products(q, p, 0) + _apart(off) * (self.rows * len(q) / rows)
+        self.mean += off * (len(q) / rows)
+        self.rows = rows
+
+    def over_ranks(self, sum_over_ranks: SumOverRanks) -> tuple[Tensor, Tensor, Tensor]:
+        """Number of rows, means (2, C) and moments (3, C) of all processes."""
+        packed = sum_over_ranks(
+            torch.cat([self.rows[None], (self.rows * self.mean).flatten()])
+        )
+        rows = packed[0]
+        mean = packed[1:].view_as(self.mean) / rows.clamp(min=1)
+        moments = self.moments + self.rows * _apart(self.mean - mean)
+        return rows, mean, sum_over_ranks(moments)
+
+
+def _go_over(soft: SoftRows) -> tuple[Tensor, Tensor, _ClassMoments]:
+    """Sum of the rows' correlations, their slopes (2, N), and the classes' moments."""
+    rows, classes = soft.student.shape
+    agreement = soft.one.new_zeros((), dtype=torch.float64)
+    slopes = soft.one.new_empty(2, rows)
+    moments = _ClassMoments(soft.student)
+    for part, q, p in soft:
+        varies = torch.stack([x.amax(1) > x.amin(1) for x in (q, p)]).all(0)
+        products = _products(q - 1 / classes, p - 1 / classes, 1)
+        each, slopes[0, part], slopes[1, part] = _pearson(products, varies)
+        agreement += each.sum()
+        moments.add(q, p)
+    return agreement, slopes, moments
+
+
+def _products(q: Tensor, p: Tensor, dim: int) -> Tensor:
+    """Sums of q^2, p^2 and q p along a dimension, shape (3, ...)."""
+    pairs = ((q, q), (p, p), (q, p))
+    return torch.stack([(x * y).sum(dim) for x, y in pairs]).double()
+
+
+def _apart(off: Tensor) -> Tensor:
+    """Products of the distances of two means, shape (3, C)."""
+    return torch.stack([off[0] * off[0], off[1] * off[1], off[0] * off[1]])
+
+
+def _pearson(products: Tensor, varies: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Correlations, and what their gradient has of p and of q.
+
+    Args:
+        products (Tensor): Sums of q^2, p^2 and q p, where both are centred, (3, k).
+        varies (Tensor): Where both sides vary, booleans of shape (k,).
+
+    Returns:
+        tuple[Tensor, Tensor, Tensor]: Shape (k,) each; 0 where a side does not vary.
+    """
+    a, b = products[:2].sqrt()
+    varies = varies & (a > 0) & (b > 0)
+    norm = a * b + _EPS
+    each = torch.where(varies, products[2] / norm, 0.0)
+    to_p = torch.where(varies, 1 / norm, 0.0)
+    to_q = torch.where(varies, -each * (b / norm) / a, 0.0)
+    return each, to_p, to_q

@@ -1,0 +1,82 @@
+"""The loss of Normalized Logits for Knowledge Distillation (NormKD)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mmkd_logit.functional._checks import check_pair, check_positive
+from mmkd_logit.functional._closed_form import closed_form_loss, scaled
+
+
+def normkd_loss(student: Tensor, teacher: Tensor, tau: float = 2.0) -> Tensor:
+    r"""KD in which each row of each model has a temperature of its own.
+
+    .. math::
+        L = \frac1N \sum_n (\tau \sigma(t_n))^2 \, \mathrm{KL}\left(
+            \mathrm{softmax}\Big( \frac{t_n}{\tau \sigma(t_n)} \Big) \,\Big\|\,
+            \mathrm{softmax}\Big( \frac{s_n}{\tau \sigma(s_n)} \Big) \right)
+
+    :math:`\sigma` is the unbiased standard deviation of a row, through which the
+    gradient flows too. Of :func:`kd_loss` of standardized logits it differs by the
+    factor :math:`\sigma(t_n)^2` of each row. A constant row of the teacher has the
+    factor 0.
+
+    Source: https://arxiv.org/abs/2308.00520
+
+    Args:
+        student (Tensor): Logits of shape (N, C) with C of 2 or more.
+        teacher (Tensor): Logits of shape (N, C). Gets no gradient.
+        tau (float): Temperature in standard deviations, above 0. Defaults to 2.0.
+
+    Returns:
+        Tensor: A scalar, the mean over rows, in float32 or wider.
+
+    Raises:
+        TypeError: If an input is not a floating point tensor.
+        ValueError: If the shapes differ or are not (N, C) with C of 2 or more, or
+            ``tau`` is not a finite number above 0.
+
+    Example:
+        >>> import torch
+        >>> from mmkd_logit.functional import normkd_loss
+        >>> student = torch.tensor([[2.0, 0.0, 0.0]])
+        >>> teacher = torch.tensor([[4.0, 1.0, 0.0]])
+        >>> print(f'{normkd_loss(student, teacher):.4f}')
+        0.0600
+    """
+    check_positive('tau', tau)
+    check_pair(student, teacher)
+    if student.shape[1] < 2:
+        raise ValueError(
+            'A standard deviation needs at least 2 classes, but the logits have the '
+            f'shape {tuple(student.shape)} (rows, classes).'
+        )
+
+    def chunk(s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        std_s, std_t = _standardize_(s), _standardize_(t)
+        bound = torch.finfo(s.dtype).max / 4
+        weight = std_t.square_().clamp_(max=bound)
+        log_q, log_p = scaled(s, 1 / tau).log_softmax(1), t.div_(tau).log_softmax(1)
+        p = torch.exp(log_p, out=t)
+        value = log_p.sub_(log_q).mul_(p).sum(1, keepdim=True).mul_(weight).sum()
+        # The chain rule of a row divided by its own deviation.
+        slope = log_q.exp_().sub_(p)
+        along = (slope * s).sum(1, keepdim=True).div_(s.shape[1] - 1)
+        slope.addcmul_(s, along, value=-1)
+        rate = torch.where(std_s > 0, weight.div_(tau * std_s), 0.0)
+        return value, slope.mul_(rate.clamp_(max=bound))
+
+    return closed_form_loss(student, teacher, chunk, scale=tau**2, smaller=2)
+
+
+def _standardize_(logits: Tensor) -> Tensor:
+    """Z-scores in place; return the standard deviations, shape (N, 1)."""
+    # Over the largest first: squares overflow and underflow.
+    size = torch.linalg.vector_norm(logits, float('inf'), dim=1, keepdim=True)
+    logits.div_(size.clamp_(min=torch.finfo(size.dtype).tiny))
+    logits.sub_(logits.mean(1, keepdim=True))
+    std = torch.linalg.vector_norm(logits, dim=1, keepdim=True)
+    std.div_((logits.shape[1] - 1) ** 0.5)
+    logits.mul_(torch.where(std > 0, std.reciprocal(), 0.0))
+    return std.mul_(size)

@@ -1,0 +1,5 @@
+"""Classifiers beside those of mmpretrain."""
+
+from mmkd_logit.models.classifiers.linear_probe import LinearProbe
+
+__all__ = ['LinearProbe']

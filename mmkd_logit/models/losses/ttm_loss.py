@@ -1,0 +1,66 @@
+"""Transformed Teacher Matching (TTM and WTTM), as registered losses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from mmkd_logit.functional import ttm_loss, wttm_loss
+from mmkd_logit.functional._checks import check_positive
+from mmkd_logit.models.losses.base import LogitLoss
+from mmkd_logit.registry import MODELS
+from mmkd_logit.structures import LogitRows
+
+
+@MODELS.register_module()
+class TTMLoss(LogitLoss):
+    """TTM, :func:`mmkd_logit.functional.ttm_loss`.
+
+    Source: https://arxiv.org/abs/2402.11148
+
+    Args:
+        gamma (float): Exponent of the teacher's probabilities, above 0, one over a
+            temperature. Defaults to 0.1.
+        **common: The settings of :class:`LogitLoss`.
+
+    Raises:
+        ValueError: If a setting is out of its range.
+
+    Example:
+        >>> import torch
+        >>> from mmkd_logit.models.losses import TTMLoss
+        >>> from mmkd_logit.structures import LogitRows
+        >>> logits = torch.tensor([[2.0, 0.0, 0.0]])
+        >>> TTMLoss(gamma=0.5)(LogitRows(student=logits, teacher=2 * logits))
+        tensor(0.)
+    """
+
+    def __init__(self, gamma: float = 0.1, **common: Any) -> None:
+        super().__init__(**common)
+        check_positive('gamma', gamma)
+        self.gamma = gamma
+
+    def compute(self, student: Tensor, teacher: Tensor, rows: LogitRows) -> Tensor:
+        return ttm_loss(student, teacher, self.gamma)
+
+
+@MODELS.register_module()
+class WTTMLoss(TTMLoss):
+    """WTTM, :func:`mmkd_logit.functional.wttm_loss`.
+
+    Takes the settings of :class:`TTMLoss`.
+
+    Source: https://arxiv.org/abs/2402.11148
+
+    Example:
+        >>> import torch
+        >>> from mmkd_logit.models.losses import WTTMLoss
+        >>> from mmkd_logit.structures import LogitRows
+        >>> logits = torch.tensor([[2.0, 0.0, 0.0]])
+        >>> WTTMLoss(gamma=0.5)(LogitRows(student=logits, teacher=2 * logits))
+        tensor(0.)
+    """
+
+    def compute(self, student: Tensor, teacher: Tensor, rows: LogitRows) -> Tensor:
+        return wttm_loss(student, teacher, self.gamma)
