@@ -517,7 +517,7 @@ def scenes(cwd: Path) -> Path:
 
 
 def segmentation(work_dir: Path, scenes: Path, teacher: dict) -> Config:
-    name = CONFIGS / 'kd' / 'fcn-r18w16_fcn-r18w4_scenes.py'
+    name = CONFIGS / 'kd' / 'fcn-r18w16_fcn-r18w8_scenes.py'
     cfg = read(name, work_dir)
     cfg.model.teacher.checkpoint = 'seg.pth'
     cfg.model.teacher.update(teacher)
