@@ -62,7 +62,22 @@ EXTRAS = {
         'ftfy',
         'regex',
     ],
-    'test': ['pytest>=8', 'pytest-xdist>=3.5', 'pyyaml', 'onedl-mim>=0.5'],
+    # Libraries that teachers come from.
+    'timm': ['timm>=1.0.27', 'safetensors'],
+    'huggingface': ['transformers>=4.41', 'safetensors'],
+    'onnx': ['onnxruntime'],
+    'test': [
+        'pytest>=8',
+        'pytest-xdist>=3.5',
+        'pyyaml',
+        'onedl-mim>=0.5',
+        'timm>=1.0.27',
+        'transformers>=4.41',
+        'safetensors',
+        'onnx',
+        'onnxruntime',
+        'onnxscript',
+    ],
 }
 EXTRAS['dev'] = [
     *EXTRAS['test'],

@@ -37,6 +37,7 @@ def read_checkpoint(source: str | Path, remedy: str = '') -> dict:
         FileNotFoundError: If there is no such file, or it cannot be downloaded.
         ValueError: If the file is truncated, is not a checkpoint, is not what its name
             promises, or holds objects that could run code.
+        ImportError: If it is a ``.safetensors`` file, and safetensors is not installed.
     """
     source = str(source)
     path = _download(source) if '://' in source else Path(source).expanduser()
@@ -45,11 +46,13 @@ def read_checkpoint(source: str | Path, remedy: str = '') -> dict:
         raise FileNotFoundError(
             f'Checkpoint {source!r} {kind} (looked in {Path.cwd()}). {remedy}'.rstrip()
         )
-    if _is_torchscript(path):
+    if is_torchscript(path):
         raise ValueError(
             f'Checkpoint {path} is a TorchScript archive, which holds code, and was '
             "not loaded. Save the model's state_dict() with torch.save instead."
         )
+    if path.suffix == '.safetensors':
+        return _read_safetensors(path)
     try:
         checkpoint = load_weights_only(path)
     except RefusedObjectError as error:
@@ -79,7 +82,26 @@ def _sibling(refused: str) -> str:
     )
 
 
-def _is_torchscript(path: Path) -> bool:
+def _read_safetensors(path: Path) -> dict:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise ImportError(
+            f'Checkpoint {path} needs the package safetensors: pip install safetensors'
+        ) from error
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise _unreadable(path, error) from error
+
+
+def is_torchscript(path: Path) -> bool:
+    """Tell whether a file is an archive of TorchScript, which holds code.
+
+    Args:
+        path (Path): Any file.
+    """
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:

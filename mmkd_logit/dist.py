@@ -1,12 +1,14 @@
-"""Means and gathers over the processes of a distributed training."""
+"""Means, gathers and turns over the processes of a distributed training."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from mmengine.dist import all_gather, all_reduce, get_rank, get_world_size
+from mmengine.dist import all_gather, all_reduce, barrier, get_rank, get_world_size
 from torch import Tensor
 
 
@@ -114,3 +116,20 @@ def gather_rows(*tensors: Tensor | None) -> tuple[list[Tensor | None], int]:
         parts = zip(all_gather(padded), sizes)
         gathered.append(torch.cat([part[:size] for part, size in parts]))
     return gathered, sum(sizes[: get_rank()])
+
+
+@contextmanager
+def first_process_first() -> Iterator[None]:
+    """Let the first process of each node go ahead, such as to download a model.
+
+    The others enter the ``with`` block when it has left, whatever came of it. Every
+    process must come here.
+    """
+    is_first = int(os.environ.get('LOCAL_RANK', 0)) == 0
+    if not is_first:
+        barrier()
+    try:
+        yield
+    finally:
+        if is_first:
+            barrier()

@@ -32,6 +32,18 @@ def takes_views(teacher: Any) -> bool:
     )
 
 
+def without_view_keys(teacher: Any) -> Any:
+    """Settings of a live teacher that shows no views.
+
+    Args:
+        teacher (dict | list[dict]): Settings of a teacher, or of several, which have
+            none.
+    """
+    if not isinstance(teacher, Mapping):
+        return teacher
+    return {key: value for key, value in teacher.items() if key not in KEYS}
+
+
 def with_views(loader: Mapping[str, Any], teacher: Mapping[str, Any]) -> dict[str, Any]:
     """Config of a data loader that gives views.
 

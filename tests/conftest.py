@@ -34,8 +34,18 @@ def _scope_and_seed() -> None:
 @pytest.fixture
 def warned() -> Iterator[list[str]]:
     """Messages that are logged as warnings."""
+    yield from _messages(logging.WARNING)
+
+
+@pytest.fixture
+def logged() -> Iterator[list[str]]:
+    """Messages that are logged."""
+    yield from _messages(logging.INFO)
+
+
+def _messages(level: int) -> Iterator[list[str]]:
     messages: list[str] = []
-    handler = logging.Handler(logging.WARNING)
+    handler = logging.Handler(level)
     handler.emit = lambda record: messages.append(record.getMessage())
     logger = MMLogger.get_current_instance()
     logger.addHandler(handler)

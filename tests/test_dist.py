@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import os
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from mmkd_logit.dist import mean_over_ranks
+from mmkd_logit.dist import first_process_first, mean_over_ranks
 
 
 def gradients(rank: int) -> list:
@@ -32,6 +35,17 @@ def on_a_rank(rank: int, cwd: Path) -> None:
     dist.init_process_group('gloo', f'file://{cwd}/store', rank=rank, world_size=2)
     torch.save(mean_over_ranks(gradients(rank), PARAMS), cwd / f'{rank}.pth')
     assert mean_over_ranks([None], PARAMS[:1]) == [None]
+    os.environ['LOCAL_RANK'] = str(rank)
+    done = cwd / 'downloaded'
+    with first_process_first():
+        assert done.exists() == (rank == 1)
+        if rank == 0:
+            time.sleep(0.2)
+            done.touch()
+    # What fails there does not leave the others waiting.
+    with suppress(ValueError), first_process_first():
+        if rank == 0:
+            raise ValueError
     dist.destroy_process_group()
 
 

@@ -16,6 +16,8 @@ import pytest
 from mmengine.config import Config
 
 import mmkd_logit.registry  # noqa: F401  for configs that inherit ours
+from mmkd_logit.models import Teacher, Teachers
+from mmkd_logit.models.teachers.sources import SOURCES
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -76,6 +78,22 @@ def test_commands_take_their_options(page: Path) -> None:
             for word in words[2:]:
                 if word.startswith('--'):
                     assert word in help_of(words[1]), line
+
+
+def test_the_teachers_of_the_page_are_taken() -> None:
+    blocks = code_blocks(ROOT / 'docs' / 'teachers.md', 'python')
+    sources = set()
+    for block in blocks:
+        model = Config.fromstring(block, '.py').get('model')
+        if model is None:
+            continue
+        settings = model.teacher
+        if isinstance(settings, list):
+            made = Teachers(settings, model.teacher_average)
+        else:
+            made = Teacher(**settings)
+        sources |= {each.source for each in made.members.values()}
+    assert sources == set(SOURCES) - {'model'}
 
 
 def test_the_config_of_the_readme_merges(tmp_path: Path) -> None:

@@ -15,17 +15,22 @@ from mmengine.runner import Runner
 
 from mmkd_logit.apis.config import check_data
 from mmkd_logit.checkpoint import load_strictly, read_checkpoint, weights_of
+from mmkd_logit.engine.hooks.teacher_check_hook import class_names
 from mmkd_logit.models import LogitDistiller
 from mmkd_logit.models.distillers.predictions import (
     Predictions,
     find_classifier,
     predict,
+    predict_as_teacher,
     sample_indices,
     sample_loader,
 )
 from mmkd_logit.registry import MODELS
 from mmkd_logit.released_names import match_names
+from mmkd_logit.views import without_view_keys
 
+# In place of a checkpoint: the teacher of a distiller, with its own weights.
+_TEACHER = 'teacher'
 # What a distiller has beside its student, and a student alone does not need.
 _OF_THE_DISTILLER = ('losses.', 'aux_head.')
 
@@ -42,8 +47,9 @@ def add_model_argument(parser: argparse.ArgumentParser) -> None:
         action='append',
         required=True,
         metavar=('LABEL', 'CONFIG', 'CHECKPOINT'),
-        help='a plain model or a distiller, whose student is taken; can be given '
-        'several times, the teacher first',
+        help='a plain model or a distiller, whose student is taken, or, with the word '
+        'teacher in place of a checkpoint, its teacher; can be given several times, '
+        'the teacher first',
     )
 
 
@@ -142,6 +148,7 @@ def predict_models(
     samples: int,
     least: int = 1,
     classes: Sequence[int] | None = None,
+    features: bool = False,
 ) -> tuple[dict[str, Predictions], tuple[str, ...]]:
     """Features and logits of several classifiers on the same images.
 
@@ -153,6 +160,8 @@ def predict_models(
         least (int): How many models are needed. Defaults to 1.
         classes (Sequence[int], optional): Take only images of these classes.
             Defaults to None.
+        features (bool): Whether features are needed, which a teacher in a distiller
+            does not show. Defaults to False.
 
     Returns:
         tuple: Predictions by label, and the names of the classes.
@@ -173,6 +182,12 @@ def predict_models(
     predictions: dict[str, Predictions] = {}
     names: tuple[str, ...] = ()
     for label, config, checkpoint in models:
+        if features and checkpoint == _TEACHER:
+            raise ValueError(
+                f'The features of {label} are needed, but a distiller knows the logits '
+                'of its teacher alone. Name a config of the teacher itself and its '
+                'checkpoint.'
+            )
         found, meta = _predict(label, config, checkpoint, samples, classes)
         predictions[label] = found
         first = next(iter(predictions.values()))
@@ -198,7 +213,12 @@ def _predict(
     samples: int,
     classes: Sequence[int] | None,
 ) -> tuple[Predictions, dict[str, Any]]:
-    cfg, model = load_model(config, checkpoint, label)
+    as_teacher = checkpoint == _TEACHER
+    cfg, model = (
+        _distiller(config, label)
+        if as_teacher
+        else load_model(config, checkpoint, label)
+    )
     classifier, layer = find_classifier(model, label)
     check_data(cfg, ('val_dataloader',))
     like = Runner.build_dataloader(cfg.val_dataloader)
@@ -211,7 +231,25 @@ def _predict(
         )
     loader = sample_loader(like.dataset, indices, like)
     meta = getattr(like.dataset, 'metainfo', {})
+    if isinstance(model, LogitDistiller) and as_teacher:
+        model.class_names = class_names(like.dataset)
+        model.load_teacher()
+        return predict_as_teacher(model, loader), meta
     return predict(classifier, layer, loader), meta
+
+
+def _distiller(config: str, label: str) -> tuple[Config, LogitDistiller]:
+    """A distiller whose teacher is looked at, live; its student is not."""
+    cfg = Config.fromfile(config)
+    if 'teacher' in cfg.model:
+        cfg.model.teacher = without_view_keys(cfg.model.teacher)
+    model = build_model(cfg)
+    if not isinstance(model, LogitDistiller):
+        raise ValueError(
+            f"{label} asks for the teacher of {config}, which has none: 'teacher' in "
+            'place of a checkpoint needs the config of a distiller.'
+        )
+    return cfg, model.to(get_device()).eval()
 
 
 def _choose(dataset: Any, classes: Sequence[int] | None) -> Sequence[int]:

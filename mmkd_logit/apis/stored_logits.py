@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,17 +22,16 @@ from torch.utils.data import DataLoader, Sampler
 from mmkd_logit.apis.models import build_model
 from mmkd_logit.datasets import ViewDataset
 from mmkd_logit.datasets.views import image_of, view_key
-from mmkd_logit.engine.hooks.teacher_check_hook import evaluate_teacher
+from mmkd_logit.engine.hooks.teacher_check_hook import class_names, evaluate_teacher
 from mmkd_logit.logit_store import LogitRecord, LogitStore, StoreWriter, digest_of_image
 from mmkd_logit.logit_store.header import FORMAT, identity_of
 from mmkd_logit.models import LogitDistiller
 from mmkd_logit.models.settings import is_distiller
-from mmkd_logit.models.teachers import Teacher
+from mmkd_logit.models.teachers.description import describe_teacher, digest_of_weights
 from mmkd_logit.models.teachers.live_views import FullBatch
 from mmkd_logit.models.teachers.normalization import describe_preprocessor
-from mmkd_logit.models.teachers.stored import describe_teacher, digest_of_weights
 from mmkd_logit.version import __version__
-from mmkd_logit.views import IN_SAMPLE, KEYS, with_views
+from mmkd_logit.views import IN_SAMPLE, with_views, without_view_keys
 
 # Images that are made twice, to see that they are the same.
 _TRIED = 8
@@ -90,7 +88,12 @@ def store_logits(cfg: Config, settings: StoreSettings, console: Console) -> None
             f'model of this one is a {cfg.model.get("type")}.'
         )
     init_default_scope(cfg.get('default_scope', 'mmengine'))
-    teacher_cfg = _without_view_keys(cfg.model.teacher)
+    teacher_cfg = without_view_keys(cfg.model.teacher)
+    if not isinstance(teacher_cfg, dict):
+        raise ValueError(
+            'Logits are stored of one teacher, but the config has a list of '
+            f'{len(teacher_cfg)}. Train with several live, or keep one.'
+        )
     cfg.model.teacher = teacher_cfg
     model = build_model(cfg).to(get_device()).eval()
     if getattr(model.data_preprocessor, 'batch_augments', None) is not None:
@@ -99,11 +102,12 @@ def store_logits(cfg: Config, settings: StoreSettings, console: Console) -> None
             'images of a batch: no stored logits are of such images. Remove '
             'student.train_cfg.augments.'
         )
-    model.load_teacher()
     asked = {'views': settings.views, 'view_seed': settings.seed}
     like = Runner.build_dataloader(with_views(cfg.train_dataloader, asked))
     dataset = like.dataset
     _check_repeatable(dataset)
+    model.class_names = class_names(dataset)
+    model.load_teacher()
     run = FullBatch(model.teacher)
     batch_size = settings.batch_size or like.batch_size or like.batch_sampler.batch_size
     # The first batch has the full size, whatever is still to store.
@@ -143,12 +147,6 @@ def store_logits(cfg: Config, settings: StoreSettings, console: Console) -> None
         console.print(f'written to {writer.folder}', highlight=False, soft_wrap=True)
 
 
-def _without_view_keys(teacher: Any) -> Any:
-    if not isinstance(teacher, dict):
-        return copy.deepcopy(teacher)
-    return {key: value for key, value in teacher.items() if key not in KEYS}
-
-
 def _check_repeatable(dataset: ViewDataset) -> None:
     """Raise if seeds do not decide what the pipeline makes."""
     keys = [view_key(0, index) for index in range(min(_TRIED, len(dataset)))]
@@ -179,28 +177,20 @@ def _run(
 def _make_header(
     cfg: Config,
     model: LogitDistiller,
-    teacher_cfg: Any,
+    teacher_cfg: dict[str, Any],
     dataset: ViewDataset,
     record: LogitRecord,
     settings: StoreSettings,
 ) -> dict[str, Any]:
     teacher = model.teacher
-    described: Any = (
-        describe_teacher(teacher_cfg)
-        if isinstance(teacher_cfg, dict)
-        else {'members': [describe_teacher(each) for each in teacher_cfg]}
-    )
-    weights = None
-    if isinstance(teacher, Teacher) and teacher.module is not None:
-        weights = digest_of_weights(teacher.module)
     return {
         'format': FORMAT,
         **dataset.describe(),
         'views': settings.views,
         'seed': settings.seed,
         'normalization': describe_preprocessor(model.data_preprocessor),
-        'teacher': described,
-        'teacher_weights': weights,
+        'teacher': describe_teacher(teacher_cfg),
+        'teacher_weights': digest_of_weights(teacher.module),
         'teacher_classes': teacher.classes and list(teacher.classes),
         'traits': model.task.traits(),
         'metrics': _evaluate(cfg, model),

@@ -33,7 +33,7 @@ from mmkd_logit.models.losses import (
     WSLDLoss,
     WTTMLoss,
 )
-from mmkd_logit.models.teachers import Teacher
+from mmkd_logit.models.teachers import Teacher, Teachers
 
 __all__ = [
     'BinaryKLLoss',
@@ -65,6 +65,7 @@ __all__ = [
     'RLDLoss',
     'TTMLoss',
     'Teacher',
+    'Teachers',
     'WSLDLoss',
     'WTTMLoss',
 ]

@@ -24,6 +24,8 @@ class LogitRows:
         top (Tensor, optional): Classes of the teacher's largest logits, shape (N, k),
             if only those are known: its others are equal, and weigh together what
             they do. Defaults to None, all are known.
+        members (tuple[Tensor | None, ...]): Logits of each of several teachers, shape
+            (N, C), None for one that rests. Empty if there is one.
 
     Raises:
         ValueError: If the parts do not have the same rows and classes.
@@ -36,6 +38,7 @@ class LogitRows:
     image_index: Tensor | None = None
     batch_index: Tensor | None = None
     top: Tensor | None = None
+    members: tuple[Tensor | None, ...] = ()
 
     def __post_init__(self) -> None:
         if self.student.ndim != 2:
@@ -43,8 +46,8 @@ class LogitRows:
                 'The last layer of the student must give logits of shape (rows, '
                 f'classes), but gave {tuple(self.student.shape)}.'
             )
-        for name in ('teacher', 'aux'):
-            value = getattr(self, name)
+        of_all = [('teacher', self.teacher), ('aux', self.aux)]
+        for name, value in [*of_all, *(('teacher', each) for each in self.members)]:
             if value is not None and value.shape != self.student.shape:
                 raise ValueError(
                     f'{name} has the shape {tuple(value.shape)}, but the student has '

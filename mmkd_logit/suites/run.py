@@ -32,6 +32,7 @@ from mmkd_logit.suites.suite import (
     as_arguments,
     as_text,
     has_checkpoint,
+    toolbox_teacher,
 )
 from mmkd_logit.version import __version__
 from mmkd_logit.visualization import RunLog, log_files
@@ -375,6 +376,8 @@ def _needs(row: Row, cfg: Config, teacher: Run) -> bool:
     if is_probe(cfg.model):
         return row.student is not None and OF_STUDENTS not in row.options
     if not is_distiller(cfg.model) or CHECKPOINT in row.options:
+        return False
+    if toolbox_teacher(cfg) is None:
         return False
     return teacher.record().get('teaches', False) or not has_checkpoint(cfg)
 

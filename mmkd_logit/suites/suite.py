@@ -183,7 +183,14 @@ class Suite:
 
         def changed(row: Row) -> Row:
             # Only where it matters: reading all configs takes time.
-            has_teacher = for_all != options and is_distiller(row.read().model)
+            model = row.read().model if for_all != options else {}
+            has_teacher = is_distiller(model)
+            if has_teacher and not isinstance(model['teacher'], dict):
+                named = next(key for key in options if key not in for_all)
+                raise ValueError(
+                    f'Row {row.name!r} has several teachers, so that {named} cannot be '
+                    'set. Leave out the row, or that.'
+                )
             return replace(
                 row,
                 options={**row.options, **(options if has_teacher else for_all)},
@@ -255,18 +262,21 @@ class Suite:
             )
 
     def _check_teacher(self, row: Row, cfg: Config) -> None:
+        settings = toolbox_teacher(cfg)
+        if settings is None:
+            return
         teacher = row.teacher or self.teacher
         if teacher is not None and CHECKPOINT not in row.options:
-            config = Path(cfg.model.teacher.get('config') or '')
+            config = Path(settings.get('config') or '')
             if config.is_file() and config.resolve() != teacher.config:
                 raise ValueError(
                     f'Row {row.name!r} has the teacher {config}, but the suite trains '
                     f'{teacher.config}. Give the row that teacher.'
                 )
             return
-        if cfg.model.teacher.get('cache') is not None:
+        if settings.get('cache') is not None:
             return
-        checkpoint = cfg.model.teacher.get('checkpoint')
+        checkpoint = settings.get('checkpoint')
         is_path = checkpoint is not None and '://' not in checkpoint
         if is_path and not has_checkpoint(cfg):
             raise ValueError(
@@ -274,6 +284,22 @@ class Suite:
                 'exist. Train it first, name it in model.teacher.checkpoint, or give '
                 'the suite a teacher.'
             )
+
+
+def toolbox_teacher(cfg: Config) -> dict | None:
+    """Settings of a teacher that a suite can train, in a distiller's config.
+
+    Args:
+        cfg (Config): The config.
+
+    Returns:
+        dict | None: None if it is of another library, or if there are several: they
+        have weights of their own.
+    """
+    settings = cfg.model.teacher
+    if not isinstance(settings, dict) or not {'config', 'model'} & set(settings):
+        return None
+    return settings
 
 
 def _check_student(row: Row, cfg: Config) -> None:
@@ -290,7 +316,10 @@ def _check_student(row: Row, cfg: Config) -> None:
 
 def has_checkpoint(cfg: Config) -> bool:
     """Whether the file of the teacher that a distiller's config names is there."""
-    checkpoint = cfg.model.teacher.get('checkpoint')
+    settings = toolbox_teacher(cfg)
+    if settings is None:
+        return True
+    checkpoint = settings.get('checkpoint')
     return checkpoint is not None and Path(checkpoint).expanduser().is_file()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from mmkd_logit.structures import LogitRows
 from mmkd_logit.tasks.logit_layer import LogitLayer, last_layers, layer_channels
-from mmkd_logit.tasks.task import Task, collect, to_device
+from mmkd_logit.tasks.task import Task, collect, rows_of_teachers, to_device
+from mmkd_logit.tasks.unlabelled import admit_unlabelled, has_label
 
 
 class ClassificationTask(Task):
@@ -19,6 +20,12 @@ class ClassificationTask(Task):
     scope = 'mmpretrain'
     metric = 'accuracy/top1'
     feature_ndim = 2
+
+    def __init__(self, student: nn.Module, resolution: str = 'student') -> None:
+        super().__init__(student, resolution)
+        preprocessor = getattr(student, 'data_preprocessor', None)
+        if isinstance(preprocessor, nn.Module):
+            admit_unlabelled(preprocessor)
 
     @classmethod
     def fits(cls, model: nn.Module) -> bool:
@@ -58,10 +65,44 @@ class ClassificationTask(Task):
             collate_fn=dict(type='default_collate'),
         )
 
+    def meet_teachers(self, teachers: Sequence[nn.Module]) -> None:
+        """Their logits need nothing."""
+
+    def meet_stored(self, traits: Mapping[str, Any]) -> None:
+        """They need nothing."""
+
+    def traits(self) -> dict[str, Any]:
+        """There is nothing to tell."""
+        return {}
+
+    def run_student(
+        self, student: Any, inputs: Tensor, data_samples: Sequence[Any], labels: Any
+    ) -> dict[str, Any]:
+        """Its losses are those of the images with labels alone."""
+        known = [place for place, s in enumerate(data_samples) if has_label(s)]
+        if len(known) == len(data_samples):
+            return student.loss(inputs, data_samples)
+        if not known:
+            student(inputs, data_samples, mode='tensor')
+            return {}
+        head: Any = getattr(student, 'head', None)
+        # Other heads have losses of their own, on features of the whole batch.
+        loss = getattr(type(head), 'loss', None)
+        plain = getattr(loss, '__qualname__', '') == 'ClsHead.loss'
+        if not plain or not hasattr(student, 'extract_feat'):
+            raise ValueError(
+                f'{len(data_samples) - len(known)} of {len(data_samples)} images of '
+                f'the batch have no label, on which a {type(head).__name__} cannot be '
+                'trained. Keep labelled and unlabelled images in batches of their '
+                'own, or take a LinearClsHead.'
+            )
+        logits = head(student.extract_feat(inputs))
+        return head._get_loss(logits[known], [data_samples[i] for i in known])
+
     def make_rows(
         self,
         student: Tensor,
-        teacher: Tensor,
+        teacher: Tensor | Sequence[Tensor | None],
         aux: Tensor | None,
         data_samples: Sequence[Any],
         labels: Any,
@@ -74,7 +115,7 @@ class ClassificationTask(Task):
         indices = collect(data_samples, 'sample_idx')
         return LogitRows(
             student=student,
-            teacher=teacher,
+            **rows_of_teachers(teacher, lambda logits, place: logits),
             aux=aux,
             labels=None if hard is None else torch.cat(hard).to(student.device),
             image_index=to_device(indices, student.device),
@@ -85,7 +126,6 @@ class ClassificationTask(Task):
         self,
         student: Any,
         logits: Tensor,
-        inputs: Tensor,
         data_samples: Sequence[Any],
     ) -> list[Any]:
         """Scores and labels of the softmax."""

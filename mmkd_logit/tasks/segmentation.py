@@ -7,12 +7,16 @@ from typing import Any
 from zlib import crc32
 
 import torch
+from mmengine.structures import PixelData
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from mmkd_logit.structures import LogitRows
 from mmkd_logit.tasks.pixel_rows import PixelRows
-from mmkd_logit.tasks.task import Task, collect, to_device
+from mmkd_logit.tasks.task import Task, collect, rows_of_teachers, to_device
+
+# The label of pixels of images that have none; no label map may hold it.
+UNKNOWN = torch.iinfo(torch.int32).min
 
 
 class SegmentationTask(Task):
@@ -33,7 +37,7 @@ class SegmentationTask(Task):
         self.num_classes: int = head.num_classes
         self.ignore_index: int = head.ignore_index
         self.align_corners: bool = head.align_corners
-        self.teacher_align_corners = self.align_corners
+        self.teacher_align_corners = [self.align_corners]
 
     @classmethod
     def fits(cls, model: nn.Module) -> bool:
@@ -66,39 +70,56 @@ class SegmentationTask(Task):
             )
         return f'{path}.conv_seg'
 
-    def meet_teacher(self, name: str, teacher: nn.Module, classes: int) -> None:
-        """Check its classes; its maps are resized as its own head resizes them."""
-        super().meet_teacher(name, teacher, classes)
-        if self.fits(teacher):
-            head = _last_head(teacher)[1]
-            corners = getattr(head, 'align_corners', self.align_corners)
-            self.teacher_align_corners = corners
+    def meet_teachers(self, teachers: Sequence[nn.Module]) -> None:
+        """Their maps are resized as their own heads resize them."""
+        self.teacher_align_corners = [self._corners_of(each) for each in teachers]
 
-    def meet_stored(
-        self, name: str, theirs: int, traits: Mapping[str, Any], classes: int
-    ) -> None:
-        """Check its classes; its maps are resized as its own head resized them."""
-        super().meet_stored(name, theirs, traits, classes)
-        self.teacher_align_corners = traits['align_corners']
+    def _corners_of(self, teacher: nn.Module) -> bool:
+        head = _last_head(teacher)[1] if self.fits(teacher) else teacher
+        return getattr(head, 'align_corners', self.align_corners)
+
+    def meet_stored(self, traits: Mapping[str, Any]) -> None:
+        """Its maps are resized as its own head resized them."""
+        self.teacher_align_corners = [traits['align_corners']]
 
     def traits(self) -> dict[str, Any]:
         """How the teacher's maps are resized."""
-        return {'align_corners': self.teacher_align_corners}
+        (corners,) = self.teacher_align_corners
+        return {'align_corners': corners}
 
     def read_labels(self, inputs: Tensor, data_samples: Sequence[Any]) -> Tensor:
-        """The label maps, shape (N, H, W).
+        """The label maps, shape (N, H, W); ``UNKNOWN`` where there is none.
 
         Raises:
             ValueError: If a map has another size than its image, or a label is
                 neither a class nor ``ignore_index``.
         """
         size = (inputs.shape[-2], inputs.shape[-1])
-        return stack_labels(data_samples, size, self.num_classes, self.ignore_index)
+        return stack_labels(
+            data_samples, size, self.num_classes, self.ignore_index, inputs.device
+        )
+
+    def run_student(
+        self, student: Any, inputs: Tensor, data_samples: Sequence[Any], labels: Any
+    ) -> dict[str, Any]:
+        """Its losses ignore all pixels of images without a label map."""
+        known = [_has_labels(sample) for sample in data_samples]
+        if not any(known):
+            student(inputs, data_samples, mode='tensor')
+            return {}
+        if not all(known):
+            # What is unknown is ignored.
+            maps = labels.masked_fill(labels == UNKNOWN, self.ignore_index)
+            data_samples = [
+                sample if has else _with_labels(sample, each)
+                for sample, has, each in zip(data_samples, known, maps)
+            ]
+        return student.loss(inputs, data_samples)
 
     def make_rows(
         self,
         student: Tensor,
-        teacher: Tensor,
+        teacher: Tensor | Sequence[Tensor | None],
         aux: Tensor | None,
         data_samples: Sequence[Any],
         labels: Any,
@@ -116,24 +137,37 @@ class SegmentationTask(Task):
         images = to_device(_image_numbers(data_samples), student.device)
         return LogitRows(
             student=pixels.take(student),
-            teacher=pixels.take(teacher, self.teacher_align_corners),
+            **rows_of_teachers(
+                teacher,
+                lambda maps, place: pixels.take(
+                    maps, self.teacher_align_corners[place]
+                ),
+            ),
             aux=None if aux is None else pixels.take(aux),
-            labels=pixels.labels,
+            labels=pixels.labels if all(map(_has_labels, data_samples)) else None,
             image_index=None if images is None else images[pixels.image],
             batch_index=pixels.image,
         )
+
+    def at_image_size(
+        self, teachers: Sequence[Tensor | None], inputs: Tensor
+    ) -> list[Tensor | None]:
+        """Maps of the size of the images, resized bilinearly."""
+        size = (inputs.shape[-2], inputs.shape[-1])
+        return [
+            maps
+            if maps is None or maps.shape[2:] == size
+            else interpolate(maps, size, mode='bilinear', align_corners=corners)
+            for maps, corners in zip(teachers, self.teacher_align_corners)
+        ]
 
     def predictions(
         self,
         student: Any,
         logits: Tensor,
-        inputs: Tensor,
         data_samples: Sequence[Any],
     ) -> list[Any]:
         """Label maps at the size of the original image."""
-        size = (inputs.shape[-2], inputs.shape[-1])
-        corners = self.teacher_align_corners
-        logits = interpolate(logits, size, mode='bilinear', align_corners=corners)
         return student.postprocess_result(logits, data_samples)
 
 
@@ -155,8 +189,33 @@ def _image_numbers(data_samples: Sequence[Any]) -> list[int] | None:
     return None if paths is None else [crc32(str(path).encode()) for path in paths]
 
 
+def _has_labels(sample: Any) -> bool:
+    return sample.get('gt_sem_seg') is not None
+
+
+def _unknown(
+    sample: Any, size: tuple[int, int], ignore: int, device: torch.device | None
+) -> Tensor:
+    """A map of pixels without labels, but for those that were added to the image."""
+    labels = torch.full(size, ignore, device=device)
+    left, right, top, bottom = sample.get('padding_size') or (0, 0, 0, 0)
+    labels[top : size[0] - bottom, left : size[1] - right] = UNKNOWN
+    return labels
+
+
+def _with_labels(sample: Any, labels: Tensor) -> Any:
+    """A copy of a data sample with a label map."""
+    copied = sample.new()
+    copied.gt_sem_seg = PixelData(data=labels[None])
+    return copied
+
+
 def stack_labels(
-    data_samples: Sequence[Any], size: tuple[int, int], num_classes: int, ignore: int
+    data_samples: Sequence[Any],
+    size: tuple[int, int],
+    num_classes: int,
+    ignore: int,
+    device: torch.device | None = None,
 ) -> Tensor:
     """The label maps of a batch, checked.
 
@@ -165,15 +224,23 @@ def stack_labels(
         size (tuple[int, int]): Height and width of the images.
         num_classes (int): Number of classes.
         ignore (int): The label of pixels that do not count.
+        device (torch.device, optional): Where labels are, if no image has any.
+            Defaults to None, the CPU.
 
     Returns:
-        Tensor: Shape (N, H, W).
+        Tensor: Shape (N, H, W). An image without a label map has ``UNKNOWN``, and
+        ``ignore`` where it was padded.
 
     Raises:
         ValueError: If a map has another size than its image, or a label is neither a
             class nor ``ignore``.
     """
-    maps = [sample.gt_sem_seg.data.squeeze(0) for sample in data_samples]
+    maps = [
+        sample.gt_sem_seg.data.squeeze(0)
+        if _has_labels(sample)
+        else _unknown(sample, size, ignore, device)
+        for sample in data_samples
+    ]
     for sample, labels in zip(data_samples, maps):
         if labels.shape != size:
             raise ValueError(
@@ -183,6 +250,7 @@ def stack_labels(
             )
     labels = torch.stack(maps)
     bad = (labels != ignore) & ((labels < 0) | (labels >= num_classes))
+    bad &= labels != UNKNOWN
     if bad.any():
         where = bad.flatten(1).any(1).tolist().index(True)
         raise ValueError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -78,44 +78,38 @@ class Task(ABC):
         """
         return {}
 
-    def meet_teacher(self, name: str, teacher: nn.Module, classes: int) -> None:
-        """Check that a teacher fits, and remember what its logits need.
+    @abstractmethod
+    def meet_teachers(self, teachers: Sequence[nn.Module]) -> None:
+        """Remember what the logits of the teachers need.
 
         Args:
-            name (str): The teacher's name, for messages.
-            teacher (nn.Module): The teacher.
-            classes (int): Number of the student's classes.
+            teachers (Sequence[nn.Module]): Their models.
+        """
 
-        Raises:
-            ValueError: If the teacher has another number of classes. A model in which
-                no last layer is found is checked in the first step.
+    @abstractmethod
+    def meet_stored(self, traits: Mapping[str, Any]) -> None:
+        """Remember what stored logits need.
+
+        Args:
+            traits (Mapping[str, Any]): What :meth:`traits` gave when they were stored.
+        """
+
+    @abstractmethod
+    def traits(self) -> dict[str, Any]:
+        """What the logits of the only teacher need, as stored with them."""
+
+    @classmethod
+    def count_classes(cls, model: nn.Module) -> int | None:
+        """Number of classes that a model predicts, if it is known before it runs.
+
+        Args:
+            model (nn.Module): The model.
         """
         try:
-            layer = self.find_logit_layer(teacher)
+            layer = cls.find_logit_layer(model)
         except ValueError:
-            return
-        theirs = layer_channels(teacher.get_submodule(layer))[1]
-        _check_number(name, theirs, classes)
-
-    def meet_stored(
-        self, name: str, theirs: int, traits: Mapping[str, Any], classes: int
-    ) -> None:
-        """Check that stored logits fit, and remember what they need.
-
-        Args:
-            name (str): The teacher's name, for messages.
-            theirs (int): Number of the teacher's classes.
-            traits (Mapping[str, Any]): What :meth:`traits` gave when they were stored.
-            classes (int): Number of the student's classes.
-
-        Raises:
-            ValueError: If the teacher has another number of classes.
-        """
-        _check_number(name, theirs, classes)
-
-    def traits(self) -> dict[str, Any]:
-        """What the teacher's logits need, as stored with them."""
-        return {}
+            return getattr(model, 'num_classes', None)
+        return layer_channels(model.get_submodule(layer))[1]
 
     def read_labels(self, inputs: Tensor, data_samples: Sequence[Any]) -> Any:
         """Labels of a batch, checked before anything is computed.
@@ -131,10 +125,30 @@ class Task(ABC):
         return None
 
     @abstractmethod
+    def run_student(
+        self, student: Any, inputs: Tensor, data_samples: Sequence[Any], labels: Any
+    ) -> dict[str, Any]:
+        """One forward pass of the student, with its own losses on what has labels.
+
+        Args:
+            student (BaseModel): The student.
+            inputs (Tensor): Preprocessed images, shape (N, channels, H, W).
+            data_samples (Sequence): The toolbox's data samples.
+            labels (Any): What :meth:`read_labels` gave.
+
+        Returns:
+            dict: The losses; none if no image has a label.
+
+        Raises:
+            ValueError: If a part of the images has labels, and the student cannot be
+                trained on a part.
+        """
+
+    @abstractmethod
     def make_rows(
         self,
         student: Tensor,
-        teacher: Tensor,
+        teacher: Tensor | Sequence[Tensor | None],
         aux: Tensor | None,
         data_samples: Sequence[Any],
         labels: Any,
@@ -144,7 +158,8 @@ class Task(ABC):
 
         Args:
             student (Tensor): Logits of the student, shape (N, C, ...).
-            teacher (Tensor): Logits of the teacher, shape (N, C, ...).
+            teacher (Tensor | Sequence[Tensor | None]): Logits of the teacher, shape
+                (N, C, ...), or of each of several, None for one that rests.
             aux (Tensor, optional): Logits of the auxiliary head, shape (N, C, ...).
             data_samples (Sequence): The toolbox's data samples, one for each image.
             labels (Any): What :meth:`read_labels` gave.
@@ -152,23 +167,34 @@ class Task(ABC):
                 label that an image came with is no longer its label.
 
         Returns:
-            LogitRows: A row for each prediction that counts.
+            LogitRows: A row for each prediction that counts. Of several teachers,
+            ``teacher`` is the first, and ``members`` are all.
         """
+
+    def at_image_size(
+        self, teachers: Sequence[Tensor | None], inputs: Tensor
+    ) -> Sequence[Tensor | None]:
+        """Logits of the teachers at one size.
+
+        Args:
+            teachers (Sequence[Tensor | None]): Those of each, shape (N, C, ...).
+            inputs (Tensor): The images, shape (N, channels, H, W).
+        """
+        return teachers
 
     @abstractmethod
     def predictions(
         self,
         student: Any,
         logits: Tensor,
-        inputs: Tensor,
         data_samples: Sequence[Any],
     ) -> list[Any]:
         """Predictions as the toolbox's evaluators take them, from bare logits.
 
         Args:
             student (BaseModel): The student, whose post-processing is used.
-            logits (Tensor): Of any model, shape (N, C, ...).
-            inputs (Tensor): The images, shape (N, channels, H, W).
+            logits (Tensor): Of any model, shape (N, C, ...), at the size of
+                :meth:`at_image_size`.
             data_samples (Sequence): The toolbox's data samples.
 
         Returns:
@@ -176,12 +202,27 @@ class Task(ABC):
         """
 
 
-def _check_number(name: str, theirs: int, classes: int) -> None:
-    if theirs != classes:
-        raise ValueError(
-            f'{name} predicts {theirs} classes, but the student {classes}. Both must '
-            'be trained on the same classes.'
-        )
+def rows_of_teachers(
+    teacher: Tensor | Sequence[Tensor | None],
+    take: Callable[[Tensor, int], Tensor],
+) -> dict[str, Any]:
+    """The fields of :class:`LogitRows` that hold the teacher's logits.
+
+    Args:
+        teacher (Tensor | Sequence[Tensor | None]): Logits of one, or of several.
+        take (Callable): Gives rows from logits, and the place of the teacher.
+
+    Returns:
+        dict: ``teacher``, and ``members`` if there are several.
+    """
+    if isinstance(teacher, Tensor):
+        return {'teacher': take(teacher, 0)}
+    members = [
+        None if each is None else take(each, place)
+        for place, each in enumerate(teacher)
+    ]
+    first = next(each for each in members if each is not None)
+    return {'teacher': first, 'members': tuple(members)}
 
 
 def collect(data_samples: Sequence[Any], key: str) -> list[Any] | None:

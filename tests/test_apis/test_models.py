@@ -45,6 +45,20 @@ def test_a_student_says_the_same_in_a_distiller(checkpoint: str) -> None:
     assert names == tuple('0123456789')
 
 
+def test_the_teacher_of_a_distiller(tmp_path: Path, checkpoint: str) -> None:
+    config = tmp_path / 'self.py'
+    teacher = dict(config=PLAIN, checkpoint=checkpoint)
+    config.write_text(f'_base_ = {DHKD!r}\nmodel = dict(teacher={teacher!r})\n')
+    models = [('a', PLAIN, checkpoint), ('b', str(config), 'teacher')]
+    found, _ = predict_models(models, samples=40)
+    torch.testing.assert_close(found['b'].logits, found['a'].logits)
+    assert torch.equal(found['b'].labels, found['a'].labels)
+    with pytest.raises(ValueError, match='The features of b are needed'):
+        predict_models(models, samples=40, features=True)
+    with pytest.raises(ValueError, match='asks for the teacher of .* has none'):
+        predict_models([('a', PLAIN, 'teacher')], samples=40)
+
+
 def test_chosen_classes(checkpoint: str) -> None:
     models = [('a', PLAIN, checkpoint)]
     found, _ = predict_models(models, samples=1000, classes=[3, 5])

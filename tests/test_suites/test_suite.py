@@ -18,7 +18,7 @@ from mmkd_logit.suites import (
     read_suite,
     suite_of_configs,
 )
-from mmkd_logit.suites.suite import as_arguments
+from mmkd_logit.suites.suite import as_arguments, has_checkpoint, toolbox_teacher
 
 SUITES = Path(__file__).parents[2] / 'configs' / 'suites'
 
@@ -243,6 +243,24 @@ def test_a_teacher_that_nobody_trains(config: Path, distiller: Path) -> None:
         ValueError, match=r'has the teacher .*small.py, but the suite t'
     ):
         replace(suite, teacher=Row('teacher', other)).check()
+
+
+@pytest.mark.parametrize(
+    'teacher',
+    [
+        "dict(_delete_=True, timm='resnet18')",
+        "[dict(timm='resnet18'), dict(timm='resnet34')]",
+    ],
+)
+def test_a_teacher_that_needs_no_training(
+    teacher: str, config: Path, distiller: Path
+) -> None:
+    other = distiller.with_name('other.py')
+    other.write_text(f"_base_ = './distilled.py'\nmodel = dict(teacher={teacher})\n")
+    suite = make_suite(config, rows=[Row('a', other)], teacher=Row('teacher', config))
+    suite.check()
+    cfg = suite.rows[0].read()
+    assert toolbox_teacher(cfg) is None and has_checkpoint(cfg)
 
 
 def test_sweep(config: Path, distiller: Path) -> None:

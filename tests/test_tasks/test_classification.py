@@ -55,7 +55,7 @@ def test_predictions_from_bare_logits(
 ) -> None:
     samples = batch(size=2, num_classes=3)['data_samples']
     logits = torch.tensor([[0.0, 2.0, 1.0], [5.0, 0.0, 0.0]])
-    found = task.predictions(None, logits, torch.zeros(2, 3, 4, 4), samples)
+    found = task.predictions(None, logits, samples)
     assert [each.pred_label.tolist() for each in found] == [[1], [0]]
     torch.testing.assert_close(found[0].pred_score, logits[0].softmax(0))
     assert found[0].gt_label.tolist() == [0]

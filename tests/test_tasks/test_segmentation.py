@@ -57,7 +57,8 @@ def rows_of(
     align_corners: bool = False,
 ) -> LogitRows:
     task = make_task(resolution)
-    task.align_corners = task.teacher_align_corners = align_corners
+    task.align_corners = align_corners
+    task.teacher_align_corners = [align_corners]
     return task.make_rows(student, teacher, None, samples(labels), labels, False)
 
 
@@ -130,7 +131,7 @@ def test_the_teacher_s_map_is_resized_as_its_own_head_does(
     other.decode_head = nn.Module()
     other.decode_head.conv_seg = nn.Conv2d(8, 4, 1)
     other.decode_head.align_corners = of_teacher
-    task.meet_teacher('teacher', other, classes=4)
+    task.meet_teachers([other])
     rows = task.make_rows(student, teacher, None, samples(labels), labels, False)
     ours, wrong = (
         interpolate(teacher, (12, 16), mode='bilinear', align_corners=align)

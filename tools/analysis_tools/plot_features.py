@@ -34,7 +34,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     predictions, classes = predict_models(
-        args.model, args.samples, classes=args.classes
+        args.model, args.samples, classes=args.classes, features=True
     )
     points = {
         label: embed(found.features.numpy(), args.seed)

@@ -90,5 +90,7 @@ class LossWeightHook(LossScheduleHook):
                 loss.schedule = math.prod(factors)
         if not distiller.distils:
             # While the teacher rests the log would repeat the last value for ever.
-            for name in ('teacher_agreement', 'kendall_tau'):
-                runner.message_hub.log_scalars.pop(f'train/{name}', None)
+            scalars = runner.message_hub.log_scalars
+            begins = ('train/teacher_agreement', 'train/kendall_tau')
+            for key in [key for key in scalars if key.startswith(begins)]:
+                del scalars[key]

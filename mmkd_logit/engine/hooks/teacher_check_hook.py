@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
-from mmengine.model import BaseModel
-from mmengine.runner import Runner
-from torch import Tensor
-from torch.utils.data import DataLoader
+from mmengine.runner import BaseLoop, Runner
+from torch.utils.data import DataLoader, Dataset
 
-from mmkd_logit.models import LogitDistiller
+from mmkd_logit.models import LogitDistiller, Teacher
 from mmkd_logit.models.distillers import distiller_in
-from mmkd_logit.models.teachers import StoredTeacher, Teacher
+from mmkd_logit.models.teachers import StoredTeacher
+from mmkd_logit.models.teachers.classes import match_class_names
 from mmkd_logit.registry import HOOKS
 from mmkd_logit.rng import side_rng
 
@@ -25,10 +22,10 @@ class TeacherCheckHook(Hook):
 
     A teacher that is wrong (other weights, other normalization, other order of the
     classes) still gives logits, and distillation quietly fails. This makes it loud.
-    If its checkpoint names its classes, they must be those of the training set, in
-    the same order. Its metrics on the validation set are logged as
-    ``teacher/<metric>`` before training. A resumed run does not repeat it. A teacher
-    whose logits are stored is judged by its metrics of that time.
+    If it names its classes, they must be those of the training set, in the same order,
+    or found by the teacher's ``class_map``. Its metrics on the validation set are
+    logged as ``teacher/<metric>`` before training. A resumed run does not repeat it. A
+    teacher whose logits are stored is judged by its metrics of that time.
 
     Args:
         metric (str, optional): The metric that is compared, such as 'accuracy/top1'.
@@ -63,13 +60,20 @@ class TeacherCheckHook(Hook):
         self.metric = metric
         self.minimum = minimum
 
+    def before_run(self, runner: Runner) -> None:
+        """Tell the distiller the names of the classes, before it loads its teacher."""
+        if isinstance(runner._train_loop, BaseLoop):  # it trains
+            model = distiller_in(runner.model, type(self).__name__)
+            model.class_names = class_names(runner.train_dataloader.dataset)
+
     def before_train(self, runner: Runner) -> None:
         """Evaluate, log, compare."""
         if runner.iter > 0:
             return
-        self._check_classes(runner)
         model = distiller_in(runner.model, type(self).__name__)
         teacher = model.teacher
+        for each in teacher.members.values():
+            self._check_classes(runner, each)
         if runner.val_loop is None and not isinstance(teacher, StoredTeacher):
             raise ValueError(
                 'TeacherCheckHook evaluates on the validation set, but the config has '
@@ -105,13 +109,13 @@ class TeacherCheckHook(Hook):
                 'default_hooks.teacher_check.minimum.'
             )
 
-    def _check_classes(self, runner: Runner) -> None:
-        teacher = distiller_in(runner.model, type(self).__name__).teacher
-        theirs = teacher.classes
-        meta = getattr(runner.train_dataloader.dataset, 'metainfo', {})
-        ours = meta.get('classes')
-        if not theirs or not ours or tuple(theirs) == tuple(ours):
+    def _check_classes(self, runner: Runner, teacher: Teacher | StoredTeacher) -> None:
+        theirs, ours = teacher.classes, class_names(runner.train_dataloader.dataset)
+        if not theirs or not ours or theirs == ours or teacher.class_map is not None:
             return
+        found, missing = match_class_names(ours, theirs)
+        if found == list(range(len(theirs))) and not missing:
+            return  # other synonyms of the same
         differ = [i for i, pair in enumerate(zip(theirs, ours)) if len(set(pair)) > 1]
         first = differ[0] if differ else min(len(theirs), len(ours)) - 1
         what = (
@@ -122,12 +126,22 @@ class TeacherCheckHook(Hook):
         # A few other words for the same things are common; another order is fatal.
         same_set = set(theirs) == set(ours)
         if len(theirs) != len(ours) or same_set or 2 * len(differ) > len(ours):
+            remedy = (
+                "Set teacher.class_map='names'."
+                if not missing
+                else 'Take a teacher trained on these classes in this order, set the '
+                "data set's metainfo, or set teacher.class_map."
+            )
             raise ValueError(
-                f'{what} The student would learn the wrong classes. Take a teacher '
-                "trained on these classes in this order, or set the data set's "
-                'metainfo.'
+                f'{what} The student would learn the wrong classes. {remedy}'
             )
         runner.logger.warning(what)
+
+
+def class_names(dataset: Dataset) -> tuple[str, ...] | None:
+    """Names of the classes of a data set, if it has them."""
+    names = getattr(dataset, 'metainfo', {}).get('classes')
+    return tuple(map(str, names)) if names else None
 
 
 def _stored_metrics(teacher: StoredTeacher) -> dict[str, float]:
@@ -157,18 +171,6 @@ def evaluate_teacher(
     """
     for batch in loader:
         data = model.data_preprocessor(batch, False)
-        samples = _predict(model, data['inputs'], data['data_samples'])
+        samples = model.teacher_predictions(data['inputs'], data['data_samples'])
         evaluator.process(data_samples=samples, data_batch=batch)
     return evaluator.evaluate(len(loader.dataset))  # type: ignore[arg-type]
-
-
-def _predict(model: LogitDistiller, inputs: Tensor, data_samples: list) -> list[Any]:
-    """Predictions of the teacher; from its logits if it is of another library."""
-    teacher = model.teacher
-    assert isinstance(teacher, Teacher)
-    if isinstance(teacher.module, BaseModel):
-        samples = teacher.predict(inputs, data_samples)
-        if isinstance(samples, list):
-            return samples
-    logits = teacher(inputs)
-    return model.task.predictions(model.student, logits, inputs, data_samples)

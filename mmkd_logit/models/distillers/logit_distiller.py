@@ -24,7 +24,7 @@ from mmkd_logit.models.distillers.step_monitor import (
 )
 from mmkd_logit.models.losses import LogitLoss, touch
 from mmkd_logit.models.settings import build_part, check_keys, is_distiller
-from mmkd_logit.models.teachers import StoredTeacher, make_teacher
+from mmkd_logit.models.teachers import StoredTeacher, build_teacher
 from mmkd_logit.registry import MODELS
 from mmkd_logit.rng import side_rng
 from mmkd_logit.structures import LogitRows
@@ -42,10 +42,12 @@ class LogitDistiller(BaseModel):
     Args:
         student (dict): Config of the student, an ordinary mmpretrain classifier or
             mmseg segmentor.
-        teacher (dict): Settings of :class:`Teacher`: ``config`` or ``model``, and
-            ``checkpoint``; and ``cache``, the folder of its stored logits, which then
-            take its place, or ``views``, the number of views that the training set
-            shows to the live teacher, and ``view_seed``.
+        teacher (dict | list[dict]): Settings of :class:`Teacher`: what names it, as
+            ``config``, and ``checkpoint``; and ``cache``, the folder of its stored
+            logits, which then take its place, or ``views``, the number of views that
+            the training set shows to the live teacher, and ``view_seed``. A list:
+            those of several, each with ``weight`` and ``name`` besides, see
+            :class:`Teachers`.
         losses (dict[str, dict]): Configs of the distillation losses by name. Each is
             logged as ``loss_<name>``.
         aux_head (dict, optional): Config of DHKD's auxiliary head, on which losses
@@ -62,6 +64,8 @@ class LogitDistiller(BaseModel):
         kendall_tau_rows (int): Largest number of rows a step, drawn at random, of which
             Kendall's tau of student and teacher is logged, as ``kendall_tau``.
             Defaults to 0: it is not logged.
+        teacher_average (str): What is averaged of several teachers: 'logits' or
+            'probabilities'. Defaults to 'logits'.
         data_preprocessor (dict, optional): Config of the student's data
             preprocessor, if it is not in ``student``. The Runner fills it in.
             Defaults to None.
@@ -81,13 +85,14 @@ class LogitDistiller(BaseModel):
     def __init__(
         self,
         student: dict,
-        teacher: dict,
+        teacher: dict | list[dict],
         losses: dict[str, dict],
         aux_head: dict | None = None,
         task_loss_weight: float = 1.0,
         logit_layer: str | None = None,
         resolution: str = 'student',
         kendall_tau_rows: int = 0,
+        teacher_average: str = 'logits',
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
         **unknown: Any,
@@ -108,13 +113,10 @@ class LogitDistiller(BaseModel):
         self.student = student_model
         self.logit_layer = find_logit_layer(student_model, logit_layer)
         self.task = task_of(student_model)(student_model, resolution)
-        if not isinstance(teacher, Mapping):
-            raise ValueError(
-                'teacher must be a dict of a config and a checkpoint, but got '
-                f'{teacher!r}. To train the student alone, train its own config.'
-            )
-        self.teacher = make_teacher(teacher)
+        self.teacher = build_teacher(teacher, teacher_average)
         self._shows_views = takes_views(teacher)
+        self.class_names: tuple[str, ...] | None = None
+        """Names of the classes of the training set; ``TeacherCheckHook`` sets them."""
         self._owns_teacher = True
         in_channels, num_classes = layer_channels(self._last_layer())
         known = {'in_channels': in_channels, 'num_classes': num_classes}
@@ -212,14 +214,16 @@ class LogitDistiller(BaseModel):
 
         Returns:
             tuple[Tensor | None, Tensor | None]: Two scalars, which add up to what
-            ``parse_losses`` gives. None if ``task_loss_weight`` is 0, or the weights
-            of all distillation losses are.
+            ``parse_losses`` gives. None if ``task_loss_weight`` is 0 or no image has a
+            label, or the weights of all distillation losses are 0.
         """
         names = [f'loss_{name}' for name in self.losses]
         distill = {name: losses[name] for name in names}
         task = {name: losses[name] for name in losses if name not in names}
+        # Images without labels have none.
+        has_task = any('loss' in name for name in task)
         return (
-            self.parse_losses(task)[0] if self.task_loss_weight != 0 else None,
+            self.parse_losses(task)[0] if has_task else None,
             self.parse_losses(distill)[0] if self.distils else None,
         )
 
@@ -242,12 +246,24 @@ class LogitDistiller(BaseModel):
 
         Raises:
             FileNotFoundError: If its checkpoint or its store does not exist.
-            ValueError: If it does not fit.
+            ValueError: If the checkpoint does not fit the teacher, or the teacher has
+                another number of classes than the student.
         """
         self.teacher.load(self.student)
-        self.teacher.meet(self.task, layer_channels(self._last_layer())[1])
-        if isinstance(self.teacher, StoredTeacher) and self.teacher.tau is not None:
-            self._check_top_k(self.teacher.tau)
+        classes = layer_channels(self._last_layer())[1]
+        if isinstance(self.teacher, StoredTeacher):
+            self.teacher.meet(classes)
+            self.task.meet_stored(self.teacher.traits)
+            if self.teacher.tau is not None:
+                self._check_top_k(self.teacher.tau)
+            return
+        modules = []
+        for teacher in self.teacher.members.values():
+            assert teacher.module is not None
+            theirs = self.task.count_classes(teacher.module)
+            teacher.meet(classes, self.class_names, theirs, self.task.feature_ndim)
+            modules.append(teacher.module)
+        self.task.meet_teachers(modules)
 
     def _check_top_k(self, tau: float) -> None:
         if self.kendall_tau_rows > 0:
@@ -304,7 +320,7 @@ class LogitDistiller(BaseModel):
         labels = self.task.read_labels(inputs, data_samples)
         teacher = self._ask_teacher(inputs, data_samples)
         with LogitTap(self._last_layer(), self.logit_layer) as tap:
-            task = self.student.loss(inputs, data_samples)
+            task = self.task.run_student(self.student, inputs, data_samples, labels)
         losses = self._weighted_task(task)
         self._begin(len(data_samples), losses)
         if teacher is None:
@@ -317,8 +333,11 @@ class LogitDistiller(BaseModel):
             tap.logits, logits, aux, data_samples, labels, self._mixes_images()
         )
         rows = rows if top is None else replace(rows, top=top)
+        self._check_labels(rows)
+        if rows.members:
+            rows = replace(rows, teacher=self.teacher.average(rows.members))
         distill = {f'loss_{name}': loss(rows) for name, loss in self.named_losses()}
-        if self.task_loss_weight == 0:
+        if self.task_loss_weight == 0 or not task:
             first = next(iter(distill))
             distill[first] = distill[first] + touch(self.student)
         self._monitor.see_rows(rows)
@@ -336,24 +355,55 @@ class LogitDistiller(BaseModel):
         logged += self._statistics_of_losses()
         if self.kendall_tau_rows > 0:
             logged.append('kendall_tau')
-        forget_stale_losses(logged)
+        if task:  # or its names show when an image has a label
+            forget_stale_losses(logged)
+
+    def _check_labels(self, rows: LogitRows) -> None:
+        needy = [name for name, loss in self.named_losses() if loss.needs_labels]
+        if rows.labels is None and needy and len(rows) > 0:
+            raise ValueError(
+                f'Losses {needy} need one label an image or pixel, but images of the '
+                'batch have none. Remove the losses, or the images; MCLDLoss does '
+                'without category and mask_same_class.'
+            )
 
     def _ask_teacher(
         self, inputs: Tensor, data_samples: list[Any]
-    ) -> tuple[Tensor, Tensor | None] | None:
-        """The teacher's logits, and the classes of the largest if only those are known.
+    ) -> tuple[Tensor | list[Tensor | None], Tensor | None] | None:
+        """The teacher's logits, or those of several; None while it rests.
 
-        None while it rests.
+        Beside them the classes of the largest, if only those are known.
         """
         if not self.distils:
             return None
-        found, top = self.teacher(inputs, data_samples), None
-        if isinstance(found, TopRows):
-            assert isinstance(self.teacher, StoredTeacher)
-            top = found.indices
-            found = self.teacher.spread(found)
-        self._monitor.see_teacher(found)
-        return found, top
+        logits, top = self.teacher(inputs, data_samples), None
+        if isinstance(logits, TopRows):
+            top = logits.indices
+            logits = self.teacher.spread(logits)
+        several = [logits] if isinstance(logits, Tensor) else logits
+        self._monitor.see_teacher([each for each in several if each is not None])
+        return logits, top
+
+    def teacher_predictions(self, inputs: Tensor, data_samples: list[Any]) -> list[Any]:
+        """What the teacher predicts, as the toolbox's evaluators take it.
+
+        Args:
+            inputs (Tensor): Preprocessed images, shape (N, channels, H, W).
+            data_samples (list): The toolbox's data samples.
+
+        Returns:
+            list: Data samples with predictions. Those of several teachers are of their
+            average.
+        """
+        if self.teacher.predicts:
+            samples = self.teacher.predict(inputs, data_samples)
+            if isinstance(samples, list):
+                return samples
+        logits = self.teacher(inputs)
+        several = [logits] if isinstance(logits, Tensor) else logits
+        several = self.task.at_image_size(several, inputs)
+        average = self.teacher.average(several)
+        return self.task.predictions(self.student, average, data_samples)
 
     def _weighted_task(self, task: Mapping[str, Any]) -> dict[str, Any]:
         weight = self.task_loss_weight
@@ -375,7 +425,11 @@ class LogitDistiller(BaseModel):
         return losses
 
     def _statistics(self, rows: LogitRows) -> dict[str, Tensor]:
-        found = {'teacher_agreement': _agreement(rows)}
+        found = {'teacher_agreement': _agreement(rows.student, rows.teacher)}
+        for name, logits in zip(self.teacher.members, rows.members):
+            if logits is not None:
+                agreement = _agreement(rows.student, logits)
+                found[f'teacher_agreement_{name}'] = agreement
         if self.kendall_tau_rows > 0:
             found['kendall_tau'] = _mean_tau(rows, self.kendall_tau_rows)
         return found
@@ -438,10 +492,10 @@ class LogitDistiller(BaseModel):
 
 
 @torch.no_grad()
-def _agreement(rows: LogitRows) -> Tensor:
+def _agreement(student: Tensor, teacher: Tensor) -> Tensor:
     """Share of rows with the same top-1 class."""
-    same = rows.student.argmax(1) == rows.teacher.argmax(1)
-    return same.sum() / max(1, len(rows))
+    same = student.argmax(1) == teacher.argmax(1)
+    return same.sum() / max(1, len(student))
 
 
 def _mean_tau(rows: LogitRows, count: int) -> Tensor:

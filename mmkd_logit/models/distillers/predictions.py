@@ -140,6 +140,31 @@ def predict(model: BaseModel, layer: str, loader: DataLoader) -> Predictions:
     return Predictions(*(torch.cat(part) for part in zip(*parts)))
 
 
+@torch.no_grad()
+def predict_as_teacher(model: LogitDistiller, loader: DataLoader) -> Predictions:
+    """Logits of a distiller's teacher, whatever library it is of.
+
+    Args:
+        model (LogitDistiller): Of classifiers, its teacher loaded.
+        loader (DataLoader): Gives images with one label each; at least one.
+
+    Returns:
+        Predictions: In the order of the loader. Its features have the shape (N, 0):
+        where they are is not known.
+
+    Raises:
+        ValueError: If an image has not exactly one label.
+    """
+    parts = []
+    for batch in loader:
+        labels = _labels(batch['data_samples'])
+        given = model.teacher(model.data_preprocessor(batch, False)['inputs'])
+        several = [given] if isinstance(given, Tensor) else given
+        logits = model.teacher.average(several).float().cpu()
+        parts.append((logits[:, :0], logits, labels))
+    return Predictions(*(torch.cat(part) for part in zip(*parts)))
+
+
 def _labels(data_samples: Sequence[Any]) -> Tensor:
     labels = [sample.get('gt_label') for sample in data_samples]
     if any(label is None or label.numel() != 1 for label in labels):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from mmengine.logging import MessageHub, print_log
@@ -44,9 +44,10 @@ class StepMonitor:
         """A copy of the model watches its own steps."""
         return StepMonitor(self._teacher)
 
-    def see_teacher(self, logits: Tensor) -> None:
-        """Look at the teacher's logits, before the student's forward pass."""
-        self._logits, self._sum = logits, _Later(logits.sum(dtype=torch.float32))
+    def see_teacher(self, logits: Sequence[Tensor]) -> None:
+        """Look at each teacher's logits, before the student's forward pass."""
+        total = torch.stack([each.sum(dtype=torch.float32) for each in logits]).sum()
+        self._logits, self._sum = logits, _Later(total)
 
     def see_rows(self, rows: LogitRows) -> None:
         """Look at the rows of the step.
@@ -55,7 +56,9 @@ class StepMonitor:
             RuntimeError: If the teacher's logits are not finite.
         """
         # A sum can overflow where every logit is finite.
-        if not (self._sum.value.isfinite() or self._logits.isfinite().all()):
+        if not self._sum.value.isfinite() and not all(
+            each.isfinite().all() for each in self._logits
+        ):
             raise RuntimeError(
                 f'{self._teacher} gave logits that are not finite at iteration '
                 f'{_iteration()}. The student and its losses are not the cause: look '

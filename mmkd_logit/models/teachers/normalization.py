@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+
+Statistics: TypeAlias = tuple[Tensor | Sequence[float], Tensor | Sequence[float]]
 
 
 @dataclass
@@ -40,9 +43,23 @@ class Renormalize:
             student (nn.Module): Data preprocessor of the student.
             teacher (nn.Module): Data preprocessor of the teacher.
         """
-        flip = _flips_channels(student) != _flips_channels(teacher)
-        mean_s, std_s = _mean_std(student)
-        mean_t, std_t = _mean_std(teacher)
+        flip = flips_channels(student) != flips_channels(teacher)
+        return cls.between_values(mean_std(student), mean_std(teacher), flip)
+
+    @classmethod
+    def between_values(
+        cls, student: Statistics, teacher: Statistics, flip: bool
+    ) -> Renormalize | None:
+        """The same of means and standard deviations.
+
+        Args:
+            student (tuple): Mean and standard deviation of each channel, as the student
+                gets them.
+            teacher (tuple): The same, as the teacher gets them.
+            flip (bool): Whether one has the channels in the reverse order.
+        """
+        mean_s, std_s = map(_per_channel, student)
+        mean_t, std_t = map(_per_channel, teacher)
         if flip:
             mean_s, std_s = mean_s.flip(0), std_s.flip(0)
         scale, shift = torch.broadcast_tensors(std_s / std_t, (mean_s - mean_t) / std_t)
@@ -60,25 +77,31 @@ def describe_preprocessor(preprocessor: nn.Module) -> dict[str, Any]:
     Returns:
         dict[str, Any]: Mean, std, order of the channels and padding.
     """
-    mean, std = _mean_std(preprocessor)
+    mean, std = mean_std(preprocessor)
     padding = ('size', 'size_divisor', 'pad_size_divisor', 'pad_val', 'pad_value')
     shown = {name: getattr(preprocessor, name, None) for name in padding}
     return {
         'mean': mean.flatten().tolist(),
         'std': std.flatten().tolist(),
-        'flips_channels': _flips_channels(preprocessor),
+        'flips_channels': flips_channels(preprocessor),
         **{k: list(v) if isinstance(v, tuple) else v for k, v in shown.items()},
     }
 
 
-def _mean_std(preprocessor: nn.Module) -> tuple[Tensor, Tensor]:
+def _per_channel(values: Tensor | Sequence[float]) -> Tensor:
+    return torch.as_tensor(values, dtype=torch.float32).view(-1, 1, 1)
+
+
+def mean_std(preprocessor: nn.Module) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation that a data preprocessor normalizes with."""
     mean, std = (getattr(preprocessor, name, None) for name in ('mean', 'std'))
     if mean is None or std is None:
         return torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
     return mean.float().cpu(), std.float().cpu()
 
 
-def _flips_channels(preprocessor: nn.Module) -> bool:
+def flips_channels(preprocessor: nn.Module) -> bool:
+    """Whether a data preprocessor reverses the order of the channels."""
     # mmpretrain keeps it as to_rgb, mmengine and mmseg as _channel_conversion.
     names = ('to_rgb', '_channel_conversion')
     return any(getattr(preprocessor, name, False) for name in names)

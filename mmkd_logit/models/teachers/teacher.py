@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.dist import broadcast
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
-from torch import Tensor
+from torch import Tensor, nn
 
-from mmkd_logit.checkpoint import (
-    class_names,
-    load_strictly,
-    read_checkpoint,
-    weights_of,
-)
-from mmkd_logit.compat import config_from
-from mmkd_logit.models.settings import is_distiller
+from mmkd_logit.models.teachers.classes import match_classes
 from mmkd_logit.models.teachers.normalization import Renormalize
 from mmkd_logit.models.teachers.precision import Precision
-from mmkd_logit.registry import MODELS
-from mmkd_logit.released_names import match_names
+from mmkd_logit.models.teachers.preprocessing import (
+    Images,
+    Resize,
+    images_for,
+    read_preprocess,
+    read_resize,
+    with_settings,
+)
+from mmkd_logit.models.teachers.sources import (
+    FILES,
+    SOURCES,
+    TOOLBOX,
+    Found,
+    Request,
+    builder_of,
+)
 from mmkd_logit.rng import side_rng
-from mmkd_logit.tasks import Task
 
 _MISSING: Any = object()
+
+
+class _Wanted(NamedTuple):
+    """What the student wants of logits."""
+
+    classes: int
+    names: Sequence[str] | None
+    ndim: int
 
 
 class Teacher:
@@ -38,13 +51,20 @@ class Teacher:
     bucket, and ``train()`` never reaches it. The distiller passes device and type on
     to it. It is built, and its weights are read, when training starts.
 
+    One of ``config``, ``model``, ``timm``, ``huggingface``, ``torchvision``,
+    ``exported`` and ``onnx`` names the model.
+
     Args:
         config (str, optional): Config of the teacher: a path, or one of a package as
             ``'mmpretrain::resnet/resnet34_8xb32_in1k.py'``.
         model (dict, optional): Config of its model alone, in place of ``config``.
-        checkpoint (str | None): Path or http(s) address of its weights, under
-            mmpretrain's names or those of mdistiller, RepDistiller or torchvision.
-            Must be given; None means random weights, and warns.
+        checkpoint (str | None): Path or http(s) address of its weights, also as
+            ``.safetensors``. For ``config`` and ``model`` they are under
+            mmpretrain's names or those of mdistiller, RepDistiller or torchvision; for
+            other libraries under their own. It must be given for ``config`` and
+            ``model``; without it, ``timm`` and ``huggingface`` take the weights that go
+            with the name, and ``torchvision`` those of ``weights``. None means random
+            weights, and warns.
         dtype (str, optional): Floating point type that it runs in, such as 'bfloat16'.
             In 'bfloat16' and 'float16' it runs as in mixed precision: what needs
             float32, such as a norm, keeps it. Defaults to None, that of the student.
@@ -52,10 +72,37 @@ class Teacher:
             Defaults to False.
         compile (bool | dict): Whether it is compiled; a dict holds the arguments of
             ``torch.compile``. Defaults to False.
+        timm (str, optional): Name of a model of timm, such as 'resnet50.a1_in1k', or
+            a folder in timm's own form.
+        huggingface (str, optional): Repository of an image classifier or semantic
+            segmentor on the Hugging Face hub, or a folder that ``save_pretrained``
+            wrote.
+        torchvision (str, optional): Name of a model of torchvision, such as 'resnet34'.
+        weights (str, optional): Weights of torchvision, such as 'IMAGENET1K_V1'.
+        exported (str, optional): File of a program of ``torch.export``, ``.pt2``.
+        onnx (str, optional): File of an ONNX model, ``.onnx``.
+        options (dict, optional): Further arguments of the library's builder, such as
+            ``dict(num_classes=10)``.
+        preprocess (dict | str, optional): What the library does not tell of the
+            images that the teacher takes, or tells wrong: ``mean`` and ``std``, for
+            pixels from 0 to 255, ``channels`` ('rgb' or 'bgr', defaults to 'rgb'),
+            ``interpolation`` ('nearest', 'bilinear' or 'bicubic'), and
+            ``student_channels``, those that the student gets. 'student': the teacher
+            gets what the student gets. Must be given for ``exported`` and ``onnx``.
+        resize (str | int | Sequence[int], optional): Size that images are brought to:
+            'auto', that of a teacher that takes no other; an integer or (height,
+            width); None, the student's. Defaults to 'auto'.
+        output (str | int, optional): Name or index of the logits, if the model gives
+            more. Not for ``config`` and ``model``.
+        class_map (str | dict | list, optional): For each class of the student, the
+            teacher's: a list of indices or names; 'names', the one of the same name in
+            the training set; a dict of the teacher's names by the student's, others by
+            the same name. Defaults to None: they are the same.
 
     Raises:
-        ValueError: If not exactly one of ``config`` and ``model`` is given, or
-            ``checkpoint`` is missing, or ``dtype`` is another type.
+        TypeError: If ``preprocess`` has an unknown key.
+        ValueError: If not exactly one model is named, its weights are missing, or a
+            setting is out of its range or does not fit the source.
     """
 
     def __init__(
@@ -66,28 +113,86 @@ class Teacher:
         dtype: str | None = None,
         channels_last: bool = False,
         compile: bool | dict = False,
+        timm: str | None = None,
+        huggingface: str | None = None,
+        torchvision: str | None = None,
+        weights: str | None = None,
+        exported: str | None = None,
+        onnx: str | None = None,
+        options: dict | None = None,
+        preprocess: dict | str | None = None,
+        resize: str | int | Sequence[int] | None = 'auto',
+        output: str | int | None = None,
+        class_map: str | dict | list | None = None,
     ) -> None:
-        if (config is None) == (model is None):
+        values = (config, model, timm, huggingface, torchvision, exported, onnx)
+        named = {k: v for k, v in zip(SOURCES, values) if v is not None}
+        if len(named) != 1:
+            shown = ', '.join(f'{key}={value!r}' for key, value in named.items())
             raise ValueError(
                 "teacher needs one of config (a path, or 'package::path') and model "
-                f'(a dict), but got config={config!r} and model={model!r}.'
+                f'(a dict), or of {", ".join(list(SOURCES)[2:])}, but got '
+                f'{shown or "none of them"}.'
             )
-        if checkpoint is _MISSING:
+        self.source: str
+        self.what: Any
+        ((self.source, self.what),) = named.items()
+        self.pretrained = checkpoint is _MISSING
+        self.checkpoint = None if self.pretrained else checkpoint
+        self.weights = weights
+        self.options = dict(options or {})
+        self.output = output
+        self.class_map = class_map
+        self.precision = Precision(dtype)
+        self.channels_last = channels_last
+        self.compile = compile
+        self._preprocess = read_preprocess(preprocess)
+        self._resize = read_resize(resize)
+        self._check_settings()
+        self.classes: tuple[str, ...] | None = None
+        """Names of its classes, if its source tells them."""
+        self.module: nn.Module | None = None
+        self._forward: Callable[..., Any] | None = None
+        self._images = Images()
+        self._wanted: _Wanted | None = None
+        self._index: Tensor | None = None
+        self._checked = False
+
+    def _check_settings(self) -> None:
+        if self.source in TOOLBOX and self.pretrained:
             raise ValueError(
                 'teacher needs a checkpoint: the path or URL of its weights. Say '
                 'checkpoint=None if random weights are really meant.'
             )
-        self.config = config
-        self.model = model
-        self.checkpoint = checkpoint
-        self.precision = Precision(dtype)
-        self.channels_last = channels_last
-        self.compile = compile
-        self.classes: tuple[str, ...] | None = None
-        """Names of its classes, if its checkpoint holds them."""
-        self.module: BaseModel | None = None
-        self._forward: Callable[..., Any] | None = None
-        self._renormalize: Renormalize | None = None
+        if self.source == 'torchvision' and self.pretrained != bool(self.weights):
+            raise ValueError(
+                "teacher.torchvision needs either weights, such as 'IMAGENET1K_V1', or "
+                'a checkpoint (None: random weights), but got weights='
+                f'{self.weights!r} and checkpoint={self.checkpoint!r}.'
+            )
+        does_not_fit = []
+        if self.source != 'torchvision' and self.weights is not None:
+            does_not_fit.append('weights')
+        if self.source in (*TOOLBOX, *FILES) and self.options:
+            does_not_fit.append('options')
+        if self.source in TOOLBOX and self.output is not None:
+            does_not_fit.append('output')
+        if self.source in FILES and not self.pretrained:
+            does_not_fit.append('checkpoint')
+        if self.source == 'onnx':
+            changed = dict(
+                dtype=self.precision.dtype,
+                channels_last=self.channels_last,
+                compile=self.compile,
+            )
+            does_not_fit += [name for name, value in changed.items() if value]
+        if does_not_fit:
+            raise ValueError(
+                f'teacher.{self.source} takes no {" and no ".join(does_not_fit)}. '
+                'Remove it, or name the teacher in another way.'
+            )
+        if self.source in FILES and self._preprocess is not None:
+            with_settings(None, self._preprocess, self.name)
 
     def __deepcopy__(self, memo: dict) -> Teacher:
         """Copies of the distiller, as EMA makes them, share the teacher."""
@@ -96,12 +201,25 @@ class Teacher:
     @property
     def name(self) -> str:
         """What messages call it."""
-        return f'teacher {self.config or (self.model or {}).get("type")}'
+        if self.source == 'model':
+            return f'teacher {self.what.get("type")}'
+        kind = '' if self.source == 'config' else f'{self.source} '
+        return f'teacher {kind}{self.what}'
+
+    @property
+    def members(self) -> dict[str, Teacher]:
+        """The teachers that it is made of, by their names: itself alone."""
+        return {'': self}
 
     @property
     def loaded(self) -> bool:
         """Whether it is built and has its weights."""
         return self.module is not None
+
+    @property
+    def predicts(self) -> bool:
+        """Whether it makes predictions of the student's classes by itself."""
+        return isinstance(self.module, BaseModel) and self._index is None
 
     def load(self, student: BaseModel) -> None:
         """Build the model and read its weights; once.
@@ -112,35 +230,31 @@ class Teacher:
 
         Raises:
             FileNotFoundError: If the checkpoint does not exist.
+            ImportError: If the library that it comes from is not installed.
             ValueError: If the checkpoint cannot be read or does not fit the model, or
                 the model cannot run in ``dtype``.
         """
         if self.loaded:
             return
-        model = self._model_config()
+        like = next(student.parameters())
+        request = Request(
+            what=self.what,
+            who=self.name,
+            device=like.device,
+            checkpoint=self.checkpoint,
+            pretrained=self.pretrained,
+            weights=self.weights,
+            options=self.options,
+            output=self.output,
+        )
         with side_rng():
-            module = MODELS.build(model)
-        if self.checkpoint is None:
+            found = builder_of(self.source)(request)
+        module, self.classes = found.module, found.classes
+        if self.checkpoint is None and not self.pretrained:
             warnings.warn(f'{self.name} has random weights (checkpoint=None).')
             for value in module.state_dict().values():
                 broadcast(value)
-        else:
-            checkpoint = read_checkpoint(
-                self.checkpoint,
-                'Train the teacher first, or name its file or address in '
-                'teacher.checkpoint.',
-            )
-            what = f'{self.name}: {self.checkpoint}'
-            weights = weights_of(checkpoint, self.checkpoint)
-            weights = match_names(weights, module.state_dict(), what)
-            load_strictly(module, weights, what)
-            self.classes = class_names(checkpoint)
-            print_log(f'{self.name}: weights of {self.checkpoint}', logger='current')
-        if 'data_preprocessor' in model:
-            self._renormalize = Renormalize.between(
-                student.data_preprocessor, module.data_preprocessor
-            )
-        like = next(student.parameters())
+        self._images = self._images_for(student, found)
         module.requires_grad_(False).to(device=like.device)
         if self.precision.dtype is None:
             module.to(like.dtype)
@@ -153,20 +267,60 @@ class Teacher:
             options = self.compile if isinstance(self.compile, dict) else {}
             self._forward = torch.compile(module, **options)
 
-    def _model_config(self) -> dict:
-        if self.config is None:
-            assert self.model is not None
-            return copy.deepcopy(self.model)
-        cfg = config_from(
-            self.config, f'The config of the teacher, teacher.config={self.config!r},'
+    def _images_for(self, student: BaseModel, found: Found) -> Images:
+        given = student.data_preprocessor
+        set_here = self._preprocess
+        size = getattr(found.module, 'img_size', None)
+        only = size if self.source not in TOOLBOX else None
+        if set_here is None or (self.source in TOOLBOX and 'mean' not in set_here):
+            images = Images(only=only)
+            if set_here is not None and found.data_preprocessor is not None:
+                images.renormalize = Renormalize.between(given, found.data_preprocessor)
+            target = only if self._resize == 'auto' else self._resize
+            if isinstance(target, tuple):
+                mode = (set_here or {}).get('interpolation', 'bilinear')
+                images.resize = Resize(target, mode)
+            return images
+        wanted = with_settings(found.preprocessing, set_here, self.name)
+        channels = set_here.get('student_channels')
+        images, decided = images_for(wanted, given, channels, self._resize, only)
+        print_log(f'{self.name}: {decided}.', logger='current')
+        return images
+
+    def meet(
+        self,
+        classes: int,
+        names: Sequence[str] | None,
+        their_classes: int | None,
+        ndim: int,
+    ) -> None:
+        """Check that it predicts the student's classes, or find them by ``class_map``.
+
+        Args:
+            classes (int): Number of the student's classes.
+            names (Sequence[str], optional): Their names, if the training set tells
+                them.
+            their_classes (int, optional): Number of the teacher's, if it is known
+                before it runs.
+            ndim (int): Dimensions of the logits.
+
+        Raises:
+            ValueError: If the classes are others, or ``class_map`` does not fit.
+        """
+        self._wanted = _Wanted(classes, names, ndim)
+        self._match(their_classes)
+
+    def _match(self, their_classes: int | None) -> None:
+        assert self._wanted is not None
+        index = match_classes(
+            self.class_map,
+            self.name,
+            self._wanted.classes,
+            self._wanted.names,
+            their_classes,
+            self.classes,
         )
-        model = cfg.model
-        if is_distiller(model):
-            model = model.student
-        model.setdefault('_scope_', cfg.get('default_scope', 'mmengine'))
-        if cfg.get('data_preprocessor') is not None:
-            model.setdefault('data_preprocessor', cfg.data_preprocessor)
-        return model
+        self._index = None if index is None else torch.tensor(index)
 
     def _apply(self, fn: Callable[[Tensor], Tensor]) -> None:
         """Follow the distiller to another device or type."""
@@ -174,15 +328,9 @@ class Teacher:
             self.module._apply(fn)
             self.precision.settle(self.module)
 
-    def meet(self, task: Task, classes: int) -> None:
-        """Check its classes, and tell the task what its maps need."""
-        assert self.module is not None, 'Teacher.load() comes first.'
-        task.meet_teacher(self.name, self.module, classes)
-
     def prepare(self, inputs: Tensor) -> Tensor:
         """Images as the student gets them, as the teacher expects them."""
-        if self._renormalize is not None:
-            inputs = self._renormalize(inputs)
+        inputs = self._images(inputs)
         return inputs.to(
             dtype=self.precision.inputs_like(inputs),
             memory_format=torch.channels_last
@@ -203,12 +351,14 @@ class Teacher:
                 teachers look at them. Defaults to None.
 
         Returns:
-            Tensor: Logits of shape (N, C, ...), without gradient.
+            Tensor: Logits of shape (N, C, ...), without gradient, of the student's
+            classes.
 
         Raises:
             TypeError: If the model gives anything but one tensor.
             ValueError: If it cannot run in ``dtype``, and no image that it takes was
-                known when it was loaded.
+                known when it was loaded; if it takes no images of this size, or gives
+                something other than logits.
         """
         assert self.module is not None, 'Teacher.load() comes first.'
         assert self._forward is not None
@@ -221,7 +371,37 @@ class Teacher:
                 f'{self.name} must give one tensor of logits, but gave a '
                 f'{type(logits).__name__}.'
             )
+        if not self._checked:
+            self._check_logits(logits)
+            self._checked = True
+        if self._index is not None:
+            self._index = self._index.to(logits.device)
+            logits = logits.index_select(1, self._index)
         return logits
+
+    def _check_logits(self, logits: Tensor) -> None:
+        """Look at the first logits: are they logits, and of these classes."""
+        shape = tuple(logits.shape)
+        if self._wanted is not None:
+            if len(shape) != self._wanted.ndim:
+                wanted = '(images, classes)'
+                if self._wanted.ndim == 4:
+                    wanted = '(images, classes, height, width)'
+                raise ValueError(
+                    f'{self.name} gave the shape {shape}, but logits must have the '
+                    f'shape {wanted}. Features are no logits: take a model with its '
+                    'last layer, and of the task of the student.'
+                )
+            self._match(shape[1])
+        rows = logits.float()
+        sums = rows.sum(1)
+        close = torch.allclose(sums, torch.ones_like(sums), atol=0.01)
+        if shape[1] > 1 and close and bool((rows >= 0).all()):
+            raise ValueError(
+                f'{self.name} gives probabilities: its rows sum to 1. Distillation '
+                'needs logits, before the softmax: name them with teacher.output, or '
+                'export the model without its softmax.'
+            )
 
     @torch.no_grad()
     def predict(self, inputs: Tensor, data_samples: Sequence[Any]) -> list[Any]:
@@ -230,3 +410,9 @@ class Teacher:
         inputs = self.prepare(inputs)
         with self.precision.context(inputs.device):
             return self.module(inputs, data_samples, mode='predict')
+
+    def average(self, logits: Sequence[Tensor | None]) -> Tensor:
+        """The logits of the one member."""
+        (only,) = logits
+        assert only is not None
+        return only

@@ -343,6 +343,63 @@ def test_teacher_check_of_a_teacher_of_another_library(
     assert runner.message_hub.get_info('teacher')['top1'] == expected
 
 
+def test_classes_are_matched_by_the_names_of_the_training_set(
+    run: Callable[..., Runner], classifier: Callable[..., dict], tmp_path: Path
+) -> None:
+    state = MODELS.build(classifier(num_classes=6)).state_dict()
+    path = tmp_path / 'teacher.pth'
+
+    def train(names: str, **settings: Any) -> Runner:
+        meta = {'dataset_meta': {'classes': tuple(names)}}
+        part = {k: v[: len(names)] if 'head' in k else v for k, v in state.items()}
+        torch.save({'state_dict': part, 'meta': meta}, path)
+        model = dict(
+            type='mmkd_logit.LogitDistiller',
+            student=classifier(),
+            teacher=dict(
+                model=classifier(num_classes=len(names)),
+                checkpoint=str(path),
+                **settings,
+            ),
+            losses=dict(kd=dict(type='KDLoss')),
+        )
+        return run([dict(type='mmkd_logit.TeacherCheckHook')], model=model)
+
+    runner = train('fedcba', class_map='names')
+    inputs = torch.randn(2, 3, 8, 8)
+    teacher = runner.model.teacher
+    assert teacher._index.tolist() == [5, 4, 3, 2, 1]
+    assert torch.equal(teacher(inputs), teacher.module(inputs)[:, [5, 4, 3, 2, 1]])
+    assert 'top1' in runner.message_hub.get_info('teacher')
+    with pytest.raises(ValueError, match="6 classes, but the student 5.*'names'"):
+        train('fedcba')
+    with pytest.raises(ValueError, match="wrong classes. Set teacher.class_map='names"):
+        train('edcba')
+
+
+def test_teacher_check_of_several_teachers(
+    run: Callable[..., Runner], classifier: Callable[..., dict]
+) -> None:
+    one = dict(model=classifier(), checkpoint=None)
+    model = dict(
+        type='mmkd_logit.LogitDistiller',
+        student=classifier(),
+        teacher=[one, one | dict(name='b', weight=0.5)],
+        losses=dict(kd=dict(type='KDLoss')),
+    )
+    stop = dict(type='mmkd_logit.LossWeightHook', end=2)
+    hooks = [dict(type='mmkd_logit.TeacherCheckHook'), stop]
+    names = ('train/teacher_agreement', 'train/teacher_agreement_b')
+    record = Record(
+        lambda runner: [name in runner.message_hub.log_scalars for name in names]
+    )
+    runner = run([*hooks, record], model=model)
+    assert 0 <= runner.message_hub.get_info('teacher')['top1'] <= 100
+    # They rest in the third epoch.
+    assert record.seen[:4] == [[True, True]] * 4
+    assert record.seen[4:] == [[False, False]] * 2
+
+
 def test_teacher_check_without_validation(run: Callable[..., Runner]) -> None:
     nothing = dict(val_dataloader=None, val_cfg=None, val_evaluator=None)
     with pytest.raises(ValueError, match='the config has no val_dataloader'):

@@ -351,7 +351,7 @@ def test_other_number_of_classes(
     # A head in which no last layer is found: the first step tells.
     twice = classifier(7, type='StackedLinearClsHead', mid_channels=[7])
     model = distiller(teacher=dict(model=twice, checkpoint=None), **KD)
-    with pytest.raises(ValueError, match=r'teacher has the shape \(4, 7\)'):
+    with pytest.raises(ValueError, match='predicts 7 classes, but the student 5'):
         step(model, batch())
 
 
@@ -583,3 +583,72 @@ def test_parts_of_another_kind_are_refused(distiller: Callable) -> None:
         distiller(teacher=None, **KD)
     with pytest.raises(TypeError, match='losses.kd is a MSELoss, but must be'):
         distiller(losses=dict(kd=dict(type=torch.nn.MSELoss)))
+
+
+def drop_labels(data: dict, *places: int) -> dict:
+    for place in places:
+        del data['data_samples'][place].gt_label
+    return data
+
+
+def test_images_without_labels(distiller: Callable, batch: Callable) -> None:
+    model, data = (
+        distiller(task_loss_weight=0.0, **KD),
+        drop_labels(batch(), 0, 1, 2, 3),
+    )
+    losses = step(model, data)
+    assert set(losses) == {'loss_kd', 'teacher_agreement'}
+    inputs = data['inputs']
+    expected = 0.7 * kd_loss(model.student(inputs), model.teacher(inputs), 3.0)
+    torch.testing.assert_close(losses['loss_kd'], expected)
+    assert all(p.grad is not None for p in model.student.parameters())
+    assert model.split_losses(losses)[0] is None
+    # The teacher rests: nothing to learn, and no error.
+    model.losses['kd'].schedule = 0.0
+    assert step(model, data)['loss_kd'] == 0
+
+
+@pytest.mark.parametrize('labelled', [[0], [3], [1, 2]])
+def test_some_images_without_labels(
+    labelled: list[int], distiller: Callable, batch: Callable
+) -> None:
+    model = distiller(**DHKD)
+    data = drop_labels(batch(), *({0, 1, 2, 3} - set(labelled)))
+    losses = step(model, data)
+    inputs = data['inputs']
+    feature = model.student.neck(model.student.backbone(inputs))[-1]
+    logits, teacher = model.student.head.fc(feature), model.teacher(inputs)
+    task = torch.nn.functional.cross_entropy(logits[labelled], torch.tensor(labelled))
+    torch.testing.assert_close(losses['loss_task'], task)
+    dhkd = 0.1 * binary_kl_norm_loss(model.aux_head(feature), teacher, 2.0)
+    torch.testing.assert_close(losses['loss_dhkd'], dhkd)
+    assert [s.get('gt_label') is not None for s in data['data_samples']] == [
+        place in labelled for place in range(4)
+    ]
+
+
+def test_labels_that_are_put_aside_are_put_back(
+    distiller: Callable, batch: Callable
+) -> None:
+    model = distiller(**KD)
+    data = model.data_preprocessor(drop_labels(batch(), 1), True)
+    labels = [sample.get('gt_label') for sample in data['data_samples']]
+    assert labels[1] is None
+    assert [int(labels[place]) for place in (0, 2, 3)] == [0, 2, 3]
+    assert not any('put_aside' in sample for sample in data['data_samples'])
+
+
+def test_missing_labels_that_are_needed(
+    distiller: Callable, classifier: MakeConfig, batch: Callable
+) -> None:
+    needy = distiller(losses=dict(hard=dict(type='mmkd_logit.NeedsLabelsLoss')))
+    with pytest.raises(ValueError, match=r"\['hard'\] need one label an image"):
+        step(needy, drop_labels(batch(), 2))
+    mixup = dict(augments=dict(type='Mixup', alpha=0.5))
+    mixing = distiller(student=classifier() | dict(train_cfg=mixup), **KD)
+    with pytest.raises(ValueError, match='blend labels, but some images of the batch'):
+        step(mixing, drop_labels(batch(), 2))
+    student = classifier(type='EfficientFormerClsHead', distillation=False)
+    other = distiller(student=student, logit_layer='head.head', **KD)
+    with pytest.raises(ValueError, match='2 of 4 images .* EfficientFormerClsHead can'):
+        step(other, drop_labels(batch(), 0, 2))

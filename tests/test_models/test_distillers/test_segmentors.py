@@ -404,3 +404,84 @@ def test_teacher_of_other_classes() -> None:
     teacher = dict(model=segmentor(head(num_classes=7)), checkpoint=None)
     with pytest.raises(ValueError, match='predicts 7 classes, but the student 4'):
         distiller(teacher=teacher, **KD)
+
+
+@pytest.mark.parametrize('average', ['logits', 'probabilities'])
+def test_teachers_of_several_strides(average: str) -> None:
+    corners = segmentor(head(align_corners=True), stride=16)
+    model = distiller(
+        student=segmentor(head(dropout_ratio=0)),
+        teacher=[
+            dict(model=segmentor(), checkpoint=None, weight=1.0),
+            dict(model=corners, checkpoint=None, weight=3.0),
+        ],
+        teacher_average=average,
+        losses=dict(kd=dict(type='KDLoss', tau=2.0)),
+    )
+    data = batch(torch.zeros(2, 32, 48, dtype=torch.long))
+    losses, data = step(model, data)
+    student = model.student(data['inputs'])
+    rows = []
+    for teacher, align in zip(model.teacher.members.values(), (False, True)):
+        maps = teacher(data['inputs'])
+        maps = interpolate(
+            maps, student.shape[2:], mode='bilinear', align_corners=align
+        )
+        rows.append(maps.permute(0, 2, 3, 1).flatten(0, 2))
+    student = student.permute(0, 2, 3, 1).flatten(0, 2)
+    if average == 'logits':
+        mean = 0.25 * rows[0] + 0.75 * rows[1]
+    else:
+        mean = (0.25 * rows[0].softmax(1) + 0.75 * rows[1].softmax(1)).log()
+    same = (student.argmax(1) == mean.argmax(1)).float().mean()
+    torch.testing.assert_close(losses['loss_kd'], kd_loss(student, mean, 2.0))
+    torch.testing.assert_close(losses['teacher_agreement'], same)
+    found = model.teacher_predictions(data['inputs'], data['data_samples'])
+    full = [
+        interpolate(
+            each(data['inputs']), (32, 48), mode='bilinear', align_corners=align
+        )
+        for each, align in zip(model.teacher.members.values(), (False, True))
+    ]
+    expected = model.teacher.average(full).argmax(1)
+    assert torch.equal(torch.cat([s.pred_sem_seg.data for s in found]), expected)
+
+
+def test_images_without_labels() -> None:
+    student = segmentor(head(dropout_ratio=0))
+    model = distiller(student=student, task_loss_weight=0.0, **KD)
+    data = batch()
+    for sample in data['data_samples']:
+        del sample.gt_sem_seg
+    # The second image is smaller, and padded to the right and below.
+    data['inputs'][1] = data['inputs'][1][:, :24, :40]
+    losses, data = step(model, data)
+    assert set(losses) == {'loss_kd', 'teacher_agreement'}
+    logits, teacher = model.student(data['inputs']), model.teacher(data['inputs'])
+    rows = [
+        torch.cat([each[0].flatten(1), each[1, :, :3, :5].flatten(1)], 1).T
+        for each in (logits, teacher)
+    ]
+    torch.testing.assert_close(losses['loss_kd'], kd_loss(*rows, 2.0))
+
+
+def test_some_images_without_labels() -> None:
+    student = segmentor(head(dropout_ratio=0))
+    model, data = distiller(student=student, **KD), batch()
+    labels = data['data_samples'][0].gt_sem_seg.data
+    del data['data_samples'][1].gt_sem_seg
+    losses, data = step(model, data)
+    assert 'gt_sem_seg' not in data['data_samples'][1]
+    logits, teacher = model.student(data['inputs']), model.teacher(data['inputs'])
+    large = interpolate(logits, (32, 48), mode='bilinear', align_corners=False)
+    entropy = nn.functional.cross_entropy(
+        large[:1], labels, ignore_index=255, reduction='sum'
+    )
+    # mmseg's mean is over all pixels, also those that are ignored.
+    torch.testing.assert_close(losses['decode.loss_ce'], entropy / (2 * 32 * 48))
+    at = (labels[:, 4::8, 4::8] != 255).flatten()
+    rows = [
+        torch.cat([each[0].flatten(1)[:, at], each[1].flatten(1)], 1).T
+        for each in (logits, teacher)
+    ]
+    torch.testing.assert_close(losses['loss_kd'], kd_loss(*rows, 2.0))

@@ -1,0 +1,163 @@
+"""Several teachers, whose logits are averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from mmkd_logit.functional._checks import check_finite
+from mmkd_logit.models.settings import check_keys
+from mmkd_logit.models.teachers.teacher import Teacher
+from mmkd_logit.views import KEYS
+
+AVERAGES = ('logits', 'probabilities')
+_OWN = ('name', 'weight')
+
+
+class Teachers:
+    """Several frozen teachers, each with its own preprocessing and classes.
+
+    Args:
+        settings (Sequence[dict]): Those of each :class:`Teacher`, and ``weight``, its
+            share in the average, which defaults to 1.0, and ``name``, what the log
+            calls it, which defaults to its place. At weight 0 a teacher rests.
+        average (str): 'logits': the mean of the logits; 'probabilities': the logarithm
+            of the mean of their softmax. Defaults to 'logits'.
+
+    Raises:
+        TypeError: If a teacher has an unknown key.
+        ValueError: If there are fewer than two, two of one name, a weight is negative,
+            or all are 0, or ``average`` is unknown.
+    """
+
+    def __init__(self, settings: Sequence[dict], average: str = 'logits') -> None:
+        if average not in AVERAGES:
+            raise ValueError(
+                f'teacher_average must be {" or ".join(map(repr, AVERAGES))}, but got '
+                f'{average!r}.'
+            )
+        if len(settings) < 2:
+            raise ValueError(
+                f'A list of teachers needs two or more, but got {len(settings)}. Write '
+                'one as a dict.'
+            )
+        self.averages = average
+        self.members: dict[str, Teacher] = {}
+        """The teachers, by their names."""
+        self.weights: dict[str, float] = {}
+        """The share of each, before they are divided by their sum."""
+        for place, each in enumerate(settings):
+            self._add(each, place)
+        if not any(self.weights.values()):
+            raise ValueError(
+                'All teachers have weight 0. Give one of them a weight, or set '
+                'loss_weight=0 for a student without distillation.'
+            )
+
+    def _add(self, settings: Any, place: int) -> None:
+        where = f'teacher[{place}]'
+        if not isinstance(settings, Mapping):
+            raise ValueError(f'{where} must be a dict, but got {settings!r}.')
+        name, weight = settings.get('name', str(place)), settings.get('weight', 1.0)
+        if not isinstance(name, str) or 'loss' in name or name in self.members:
+            raise ValueError(
+                f"{where}.name must be a text without 'loss' in it, another for each "
+                f'teacher, but got {name!r}.'
+            )
+        check_finite(f'{where}.weight', weight)
+        if weight < 0:
+            raise ValueError(f'{where}.weight must not be negative, but got {weight}.')
+        of_views = [key for key in KEYS if key in settings]
+        if of_views:
+            raise ValueError(
+                f'{where}.{of_views[0]} cannot be set: views and stored logits are of '
+                'one teacher, in a dict. Remove it, or keep one teacher.'
+            )
+        own = {key: value for key, value in settings.items() if key not in _OWN}
+        check_keys(Teacher, own, where)
+        self.members[name], self.weights[name] = Teacher(**own), float(weight)
+
+    def __deepcopy__(self, memo: dict) -> Teachers:
+        """Copies of the distiller, as EMA makes them, share the teachers."""
+        return self
+
+    @property
+    def name(self) -> str:
+        """What messages call them."""
+        return ' and '.join(each.name for each in self.members.values())
+
+    @property
+    def checkpoint(self) -> list[str | None]:
+        """The checkpoint of each."""
+        return [each.checkpoint for each in self.members.values()]
+
+    @property
+    def loaded(self) -> bool:
+        """Whether all are built and have their weights."""
+        return all(each.loaded for each in self.members.values())
+
+    @property
+    def predicts(self) -> bool:
+        """Whether they make predictions by themselves."""
+        return False
+
+    def load(self, student: BaseModel) -> None:
+        """Build all and read their weights; see :meth:`Teacher.load`."""
+        if self.loaded:
+            return
+        for each in self.members.values():
+            each.load(student)
+        shares = ', '.join(
+            f'{weight / sum(self.weights.values()):.3g} of {self.members[name].name}'
+            for name, weight in self.weights.items()
+        )
+        print_log(
+            f'The student learns from the mean of {self.averages}: {shares}.',
+            logger='current',
+        )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor]) -> None:
+        for each in self.members.values():
+            each._apply(fn)
+
+    def __call__(
+        self, inputs: Tensor, data_samples: Sequence[Any] | None = None
+    ) -> list[Tensor | None]:
+        """Logits of preprocessed images, of each teacher; None for one that rests."""
+        return [
+            each(inputs) if self.weights[name] else None
+            for name, each in self.members.items()
+        ]
+
+    @torch.no_grad()
+    def average(self, logits: Sequence[Tensor | None]) -> Tensor:
+        """The mean of logits, weighted.
+
+        Args:
+            logits (Sequence[Tensor | None]): Those of each teacher, shape (N, C, ...);
+                None for one that rests.
+
+        Returns:
+            Tensor: The same shape, in float32 or wider.
+        """
+        weights = [w for w, each in zip(self.weights.values(), logits) if w]
+        awake = torch.stack(
+            [
+                each.float() if each.dtype.itemsize < 4 else each
+                for each in _there(logits)
+            ]
+        )
+        shares = awake.new_tensor(weights).view(-1, *[1] * (awake.ndim - 1))
+        shares = shares / shares.sum()
+        if self.averages == 'logits':
+            return (awake * shares).sum(0)
+        return (awake.log_softmax(2) + shares.log()).logsumexp(0)
+
+
+def _there(logits: Sequence[Tensor | None]) -> list[Tensor]:
+    return [each for each in logits if each is not None]

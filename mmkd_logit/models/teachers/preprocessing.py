@@ -1,0 +1,301 @@
+"""How a teacher wants its images, and what the student is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmkd_logit.models.settings import check_keys
+from mmkd_logit.models.teachers.normalization import (
+    Renormalize,
+    flips_channels,
+    mean_std,
+)
+
+Size = tuple[int, int]
+
+_ORDERS = ('rgb', 'bgr')
+_MODES = ('nearest', 'bilinear', 'bicubic')
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a model of another library expects of its images.
+
+    Attributes:
+        mean (tuple[float, ...]): Of each channel, for pixels from 0 to 255.
+        std (tuple[float, ...]): Of each channel, for pixels from 0 to 255.
+        channels (str): Order of the channels: 'rgb' or 'bgr'.
+        interpolation (str): How images are brought to another size: 'nearest',
+            'bilinear' or 'bicubic'.
+        told_by (str): Where this is written, for the log.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    channels: str = 'rgb'
+    interpolation: str = 'bilinear'
+    told_by: str = 'teacher.preprocess'
+
+
+def check_preprocess(
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    channels: str | None = None,
+    interpolation: str | None = None,
+    student_channels: str | None = None,
+) -> dict[str, Any]:
+    """Check the settings of ``teacher.preprocess``.
+
+    Args:
+        mean (Sequence[float], optional): For pixels from 0 to 255.
+        std (Sequence[float], optional): For pixels from 0 to 255.
+        channels (str, optional): Order in which the teacher wants the channels.
+        interpolation (str, optional): 'nearest', 'bilinear' or 'bicubic'.
+        student_channels (str, optional): Order in which the student gets them.
+
+    Returns:
+        dict: Those that are set.
+
+    Raises:
+        ValueError: If one is out of its range.
+    """
+    if (mean is None) != (std is None):
+        raise ValueError(
+            'teacher.preprocess needs mean and std together, but got '
+            f'mean={mean!r}, std={std!r}.'
+        )
+    found: dict[str, Any] = {}
+    if mean is not None and std is not None:
+        found = {'mean': tuple(map(float, mean)), 'std': tuple(map(float, std))}
+        if len(mean) != len(std) or len(mean) not in (1, 3) or min(std) <= 0:
+            raise ValueError(
+                'mean and std of teacher.preprocess must be 3 numbers, or 1 for grey '
+                f'images, and std positive, but got mean={mean!r}, std={std!r}.'
+            )
+        if max(std) < 1:
+            raise ValueError(
+                'mean and std of teacher.preprocess are for pixels from 0 to 255, but '
+                f'got std={std!r}, which is for pixels from 0 to 1. Multiply both by '
+                '255.'
+            )
+    for name, value, choices in (
+        ('channels', channels, _ORDERS),
+        ('student_channels', student_channels, _ORDERS),
+        ('interpolation', interpolation, _MODES),
+    ):
+        if value is not None and value not in choices:
+            raise ValueError(
+                f'teacher.preprocess.{name} must be '
+                f'{" or ".join(map(repr, choices))}, but got {value!r}.'
+            )
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def read_preprocess(settings: Any) -> dict[str, Any] | None:
+    """Read ``teacher.preprocess``.
+
+    Args:
+        settings (dict | str | None): Settings of :func:`check_preprocess`; 'student':
+            the teacher gets what the student gets; None: nothing is set.
+
+    Returns:
+        dict | None: None for 'student'.
+
+    Raises:
+        TypeError: If there is an unknown key.
+        ValueError: If a setting is out of its range.
+    """
+    if settings == 'student':
+        return None
+    if settings is not None and not isinstance(settings, Mapping):
+        raise ValueError(
+            "teacher.preprocess must be a dict of mean, std and channels, or 'student' "
+            f'to take images as the student gets them, but got {settings!r}.'
+        )
+    check_keys(check_preprocess, settings or {}, 'teacher.preprocess')
+    return check_preprocess(**(settings or {}))
+
+
+def read_resize(resize: Any) -> Size | str | None:
+    """Read ``teacher.resize``.
+
+    Args:
+        resize (str | int | Sequence[int] | None): 'auto', a size, or None.
+
+    Returns:
+        tuple[int, int] | str | None: Height and width, 'auto' or None.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    if resize is None or resize == 'auto':
+        return resize
+    size = (resize, resize) if isinstance(resize, int) else resize
+    fits = isinstance(size, list | tuple) and len(size) == 2
+    if not fits or not all(isinstance(side, int) and side > 0 for side in size):
+        raise ValueError(
+            "teacher.resize must be 'auto', an integer, (height, width) or None, but "
+            f'got {resize!r}.'
+        )
+    return size[0], size[1]
+
+
+@dataclass
+class Resize:
+    """Brings images to a size, without leaving the range of pixels.
+
+    Attributes:
+        size (tuple[int, int]): Height and width.
+        mode (str): 'nearest', 'bilinear' or 'bicubic'.
+        range (Tensor, optional): Black and white, normalized; shape (2, channels, 1,
+            1).
+    """
+
+    size: Size
+    mode: str
+    range: Tensor | None = None
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Images (N, channels, H, W) in the size."""
+        if tuple(images.shape[-2:]) == self.size:
+            return images
+        wide = images if images.dtype == torch.float64 else images.float()
+        # As Pillow does, and all libraries after it: smoothed where it shrinks.
+        smooth = {} if self.mode == 'nearest' else {'antialias': True}
+        resized = nn.functional.interpolate(wide, self.size, mode=self.mode, **smooth)
+        if self.mode == 'bicubic' and self.range is not None:
+            # It overshoots at edges.
+            lowest, highest = self.range = self.range.to(wide)
+            resized = resized.clamp(lowest, highest)
+        return resized.to(images.dtype)
+
+
+@dataclass
+class Images:
+    """Turns what the student gets into what the teacher wants.
+
+    Attributes:
+        renormalize (Renormalize, optional): For other means, deviations and channels.
+        resize (Resize, optional): For another size.
+        only (tuple[int, int], optional): The only size that the teacher takes.
+    """
+
+    renormalize: Renormalize | None = None
+    resize: Resize | None = None
+    only: Size | None = None
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Images (N, channels, H, W) as the teacher wants them.
+
+        Raises:
+            ValueError: If they have a size that it does not take.
+        """
+        if self.renormalize is not None:
+            images = self.renormalize(images)
+        if self.resize is not None:
+            images = self.resize(images)
+        elif self.only is not None and tuple(images.shape[-2:]) != self.only:
+            raise ValueError(
+                f'The teacher takes images of {_text(self.only)}, but got '
+                f"{_text(images.shape[-2:])}. Set teacher.resize='auto' to have them "
+                'resized.'
+            )
+        return images
+
+
+def images_for(
+    wanted: Preprocessing,
+    student: nn.Module,
+    student_channels: str | None,
+    resize: Size | str | None,
+    only: Size | None,
+) -> tuple[Images, str]:
+    """What leads from the student's images to those of a model of another library.
+
+    Args:
+        wanted (Preprocessing): What the model expects.
+        student (nn.Module): Data preprocessor of the student.
+        student_channels (str, optional): Order in which the student gets the channels,
+            if it is told.
+        resize (tuple[int, int] | str | None): As :func:`read_resize` gives it.
+        only (tuple[int, int], optional): The only size that the model takes.
+
+    Returns:
+        tuple[Images, str]: It, and what was decided, in words.
+    """
+    given, why = student_channels, 'as set'
+    if given is None:
+        given, why = _channels_of(student)
+    renormalize = Renormalize.between_values(
+        mean_std(student), (wanted.mean, wanted.std), given != wanted.channels
+    )
+    images = Images(renormalize, only=only)
+    size = only if resize == 'auto' else resize
+    if isinstance(size, tuple):
+        mean = torch.tensor(wanted.mean).view(-1, 1, 1)
+        std = torch.tensor(wanted.std).view(-1, 1, 1)
+        images.resize = Resize(
+            size, wanted.interpolation, torch.stack([-mean, 255 - mean]) / std
+        )
+    size_said = (
+        f'resized to {_text(images.resize.size)} ({wanted.interpolation})'
+        if images.resize is not None
+        else 'of the size that the student gets'
+    )
+    return images, (
+        f'its images are {wanted.channels.upper()}, minus '
+        f'({", ".join(f"{each:.5g}" for each in wanted.mean)}), over '
+        f'({", ".join(f"{each:.5g}" for each in wanted.std)}), {size_said}; told by '
+        f"{wanted.told_by}. The student's are {given.upper()} ({why})"
+    )
+
+
+def with_settings(
+    told: Preprocessing | None, settings: Mapping[str, Any], who: str
+) -> Preprocessing:
+    """What a source tells of its preprocessing, and what is set explicitly, which wins.
+
+    Args:
+        told (Preprocessing, optional): What the source tells.
+        settings (dict): Those of ``teacher.preprocess``.
+        who (str): The teacher's name, for messages.
+
+    Raises:
+        ValueError: If nobody tells mean and std.
+    """
+    own = {k: v for k, v in settings.items() if k != 'student_channels'}
+    if told is None and 'mean' not in own:
+        raise ValueError(
+            f'{who} does not tell how its images are normalized. Set '
+            'teacher.preprocess=dict(mean=[...], std=[...]), for pixels from 0 to 255, '
+            "or teacher.preprocess='student' if it takes images as the student does."
+        )
+    if told is None:
+        return Preprocessing(**own)
+    if own:
+        own['told_by'] = f'teacher.preprocess ({", ".join(own)}), else {told.told_by}'
+    return replace(told, **own)
+
+
+def _channels_of(student: nn.Module) -> tuple[str, str]:
+    """Order in which a student gets the channels, and what tells it."""
+    if flips_channels(student):
+        return 'rgb', 'its data_preprocessor converts them'
+    # Of photographs red is the brightest channel, and blue the darkest.
+    mean = mean_std(student)[0].flatten().tolist()
+    if len(mean) == 3 and mean[0] > mean[2]:
+        return 'rgb', 'by its mean'
+    if len(mean) == 3 and mean[0] < mean[2]:
+        return 'bgr', 'by its mean'
+    return 'bgr', 'as OpenMMLab reads files; if not, set preprocess.student_channels'
+
+
+def _text(size: Sequence[int]) -> str:
+    return f'{size[0]} x {size[1]} pixels'
