@@ -44,6 +44,14 @@ PARAMETERS = {
     'pspnet-r18_cityscapes': 12_790_086,
     'deeplabv3-r18_cityscapes': 13_986_374,
     'segformer-b0_cityscapes': 3_720_051,
+    'pspnet-r18_ade20k': 12_815_500,
+    'deeplabv3plus-r18_ade20k': 12_494_376,
+    'segformer-b0_ade20k': 3_753_718,
+    'pspnet-r18_voc12aug': 12_790_474,
+    'deeplabv3plus-r18_voc12aug': 12_469_350,
+    'pspnet-r18_context59': 12_797_846,
+    'pspnet-r18_coco-stuff164k': 12_819_574,
+    'stdc1_cityscapes': 8_573_022,
     'cifar100/res20': 278_324,
     'cifar100/res32': 472_756,
     'cifar100/res56': 861_620,
@@ -329,7 +337,8 @@ def take_a_step(cfg: Config) -> LogitDistiller:
     cfg.model.teacher.checkpoint = None
     # Nothing is downloaded.
     cfg.model.student.pretrained = None
-    cfg.model.student.backbone.init_cfg = None
+    backbone = cfg.model.student.backbone
+    backbone.get('backbone_cfg', backbone).init_cfg = None
     model = build(cfg)
     model.init_weights()
     losses = model(**preprocessed(cfg), mode='loss')

@@ -13,8 +13,10 @@ from mmkd_logit.apis.models import (
     add_samples_argument,
     build_model,
     load_model,
+    load_segmentors,
     load_weights,
     predict_models,
+    segment,
 )
 from mmkd_logit.apis.runner import build_runner
 from mmkd_logit.apis.stored_logits import StoreSettings, store_logits
@@ -31,8 +33,10 @@ __all__ = [
     'class_names_in',
     'config_name',
     'load_model',
+    'load_segmentors',
     'load_weights',
     'predict_models',
     'read_config',
+    'segment',
     'store_logits',
 ]

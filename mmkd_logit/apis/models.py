@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import copy
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.model import BaseModel
-from mmengine.registry import init_default_scope
+from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import Runner
 
 from mmkd_logit.apis.config import check_data
@@ -27,6 +29,7 @@ from mmkd_logit.models.distillers.predictions import (
 )
 from mmkd_logit.registry import MODELS
 from mmkd_logit.released_names import match_names
+from mmkd_logit.tasks import SegmentationTask, task_of
 from mmkd_logit.views import without_view_keys
 
 # In place of a checkpoint: the teacher of a distiller, with its own weights.
@@ -141,6 +144,54 @@ def load_model(config: str, checkpoint: str, label: str) -> tuple[Config, BaseMo
     model = build_model(cfg)
     load_weights(model, checkpoint, label)
     return cfg, model.to(get_device()).eval()
+
+
+def load_segmentors(
+    models: Sequence[Sequence[str]],
+) -> tuple[dict[str, BaseModel], Any]:
+    """Build segmentors and load their weights.
+
+    Args:
+        models (Sequence[Sequence[str]]): Label, config and checkpoint of each, as
+            ``--model`` gives them.
+
+    Returns:
+        tuple[dict[str, BaseModel], Dataset]: The models by their labels, and the test
+        set of the first config.
+
+    Raises:
+        SystemExit: If a model is no segmentor, or a label is given twice.
+    """
+    loaded: dict[str, BaseModel] = {}
+    for label, config, checkpoint in models:
+        if label in loaded:
+            raise SystemExit(f'Two models are called {label!r}. Give one another name.')
+        cfg, model = load_model(config, checkpoint, label)
+        if task_of(getattr(model, 'student', model)) is not SegmentationTask:
+            raise SystemExit(
+                f'{label} is a {type(model).__name__}, but must be a segmentor.'
+            )
+        if not loaded:
+            check_data(cfg, ('test_dataloader',))
+            dataset = DATASETS.build(cfg.test_dataloader.dataset)
+        loaded[label] = model
+    return loaded, dataset
+
+
+@torch.no_grad()
+def segment(model: BaseModel, sample: dict[str, Any]) -> np.ndarray:
+    """Label map that a segmentor gives to an image of a dataset.
+
+    Args:
+        model (BaseModel): The segmentor.
+        sample (dict): What the dataset gives; it is left as it is.
+
+    Returns:
+        np.ndarray: Class indices, of the size of the original image.
+    """
+    batch = {key: [value] for key, value in copy.deepcopy(sample).items()}
+    (prediction,) = model.test_step(batch)
+    return prediction.pred_sem_seg.data[0].cpu().numpy()
 
 
 def predict_models(

@@ -36,6 +36,15 @@ def softplus(x: Tensor) -> Tensor:
     return x.abs().neg_().exp_().log1p_().add_(x.clamp(min=0))
 
 
+def refuse_second_derivative() -> None:
+    """Raise ``RuntimeError`` in a backward pass that is itself recorded."""
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            'The losses of mmkd_logit have no second derivative, but the gradient was '
+            'asked for with create_graph=True.'
+        )
+
+
 class _ClosedForm(torch.autograd.Function):
     """A scalar whose gradient is written down, not recorded."""
 
@@ -54,11 +63,7 @@ class _ClosedForm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():
-            raise RuntimeError(
-                'The losses of mmkd_logit have no second derivative, but the gradient '
-                'was asked for with create_graph=True.'
-            )
+        refuse_second_derivative()
         (grad,) = ctx.saved_tensors
         grad_student = (grad * (grad_output * ctx.scale)).to(ctx.student_dtype)
         return grad_student, None, None, None

@@ -1,5 +1,5 @@
 """What one training step hands to every loss."""
 
-from mmkd_logit.structures.logit_rows import LogitRows
+from mmkd_logit.structures.logit_rows import LogitRows, LogitStrips
 
-__all__ = ['LogitRows']
+__all__ = ['LogitRows', 'LogitStrips']

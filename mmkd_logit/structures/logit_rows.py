@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
+
+PullBack = Callable[[str, Tensor, Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -84,3 +88,128 @@ class LogitRows:
 
     def __len__(self) -> int:
         return len(self.student)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes C."""
+        return self.student.shape[1]
+
+    @property
+    def whole(self) -> LogitRows:
+        """All rows at once: these."""
+        return self
+
+    def source(self, head: str) -> Tensor:
+        """What the logits of a head are made of, in the graph of the step: they.
+
+        Args:
+            head (str): 'main', the student's own, or 'aux', the auxiliary head.
+
+        Returns:
+            Tensor: Shape (N, C).
+
+        Raises:
+            ValueError: If there is no such head.
+        """
+        return pick_head(head, self.student, self.aux)
+
+    def take(self, index: Tensor) -> LogitRows:
+        """Some of the rows.
+
+        Args:
+            index (Tensor): Which, shape (n,).
+
+        Returns:
+            LogitRows: Those rows, in the graph of the step.
+        """
+
+        def some(part: Tensor | None) -> Tensor | None:
+            return None if part is None else part.index_select(0, index)
+
+        return LogitRows(
+            self.student.index_select(0, index),
+            self.teacher.index_select(0, index),
+            some(self.aux),
+            some(self.labels),
+            some(self.image_index),
+            some(self.batch_index),
+            some(self.top),
+            tuple(map(some, self.members)),
+        )
+
+
+class LogitStrips(ABC):
+    """The logits of one step, as rows that are made of maps a strip at a time.
+
+    ``len()`` is the number of all rows. Only :attr:`whole` holds them all at once.
+    """
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def classes(self) -> int:
+        """Number of classes C."""
+
+    @property
+    @abstractmethod
+    def whole(self) -> LogitRows:
+        """All rows at once, in the graph of the step."""
+
+    @property
+    @abstractmethod
+    def labels(self) -> Tensor:
+        """Class indices of all rows, shape (N,)."""
+
+    @abstractmethod
+    def source(self, head: str) -> Tensor:
+        """The map that the logits of a head are made of, in the graph of the step.
+
+        Args:
+            head (str): 'main', the student's own, or 'aux', the auxiliary head.
+
+        Returns:
+            Tensor: Of any shape.
+
+        Raises:
+            ValueError: If there is no such head.
+        """
+
+    @abstractmethod
+    def take(self, index: Tensor) -> LogitRows:
+        """Some of the rows.
+
+        Args:
+            index (Tensor): Which, shape (n,).
+
+        Returns:
+            LogitRows: Those rows, in the graph of the step.
+        """
+
+    @abstractmethod
+    def strips(self) -> Iterator[tuple[LogitRows, PullBack]]:
+        """All rows in order, in parts, outside of the graph of the step.
+
+        Yields:
+            tuple[LogitRows, Callable]: Some rows, and a function ``pull_back(head,
+            grad, into)``. It takes the gradient for these rows of a head, shape (n,
+            C), and adds what that is for the source of the head to ``into``, which
+            :meth:`new_grad` gave.
+        """
+
+    @abstractmethod
+    def new_grad(self, head: str) -> Tensor:
+        """Zeros in the shape of the source of a head, to add gradients to."""
+
+
+def pick_head(head: str, student: Tensor, aux: Tensor | None) -> Tensor:
+    """The logits of 'main' or 'aux'; ``ValueError`` if there are none."""
+    if head == 'main':
+        return student
+    if aux is None:
+        raise ValueError(
+            "A loss has head='aux', but the step has no logits of an auxiliary head. "
+            'Give the distiller an aux_head.'
+        )
+    return aux

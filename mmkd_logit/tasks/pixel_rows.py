@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
+
+from mmkd_logit.functional._checks import compute_dtype
+from mmkd_logit.functional._closed_form import chunk_size
+from mmkd_logit.structures import LogitRows, LogitStrips
+from mmkd_logit.structures.logit_rows import PullBack, pick_head
+from mmkd_logit.tasks.bilinear import ResizedMap, Strip
 
 
 class _TakeRows(torch.autograd.Function):
@@ -53,11 +61,21 @@ class PixelRows:
     ) -> None:
         self.size = size
         self.align_corners = align_corners
-        flat = self._nearest(labels).flatten()
-        self.index = (flat != ignore_index).nonzero().squeeze(1)
-        self.labels = flat.index_select(0, self.index)
-        self.image = self.index.div(size[0] * size[1], rounding_mode='floor')
-        """Place in the batch of the image that each row comes from."""
+        self._labels = self._nearest(labels).flatten()
+        self.index = (self._labels != ignore_index).nonzero().squeeze(1)
+
+    @property
+    def labels(self) -> Tensor:
+        """Class of all pixels that count."""
+        return self.labels_of(self.index)
+
+    def labels_of(self, index: Tensor) -> Tensor:
+        """Class of pixels, by their indices."""
+        return self._labels.index_select(0, index)
+
+    def images_of(self, index: Tensor) -> Tensor:
+        """Place in the batch of the image of pixels, by their indices."""
+        return index.div(self.size[0] * self.size[1], rounding_mode='floor')
 
     def _nearest(self, labels: Tensor) -> Tensor:
         for dim, size in zip((1, 2), self.size):
@@ -94,3 +112,125 @@ class PixelRows:
                 maps, self.size, mode='bilinear', align_corners=align_corners
             )
         return _TakeRows.apply(maps, self.index)
+
+
+class PixelStrips(LogitStrips):
+    """Rows of maps that must be resized, of which none gets its full size.
+
+    Args:
+        pixels (PixelRows): Which pixels count, and at which size.
+        student (Tensor): Logits of the student, shape (N, C, h, w).
+        teacher (Tensor): Logits of the teacher, shape (N, C, h', w').
+        aux (Tensor, optional): Logits of the auxiliary head, shape (N, C, h, w).
+        images (Tensor, optional): A number for each image, shape (N,).
+        teacher_align_corners (bool): How the teacher's map is resized.
+    """
+
+    def __init__(
+        self,
+        pixels: PixelRows,
+        student: Tensor,
+        teacher: Tensor,
+        aux: Tensor | None,
+        images: Tensor | None,
+        teacher_align_corners: bool,
+    ) -> None:
+        self._pixels = pixels
+        self._student = student
+        self._teacher = teacher
+        self._aux = aux
+        self._images = images
+        self._teacher_align_corners = teacher_align_corners
+
+    def __len__(self) -> int:
+        return len(self._pixels.index)
+
+    @property
+    def classes(self) -> int:
+        return self._teacher.shape[1]
+
+    @cached_property
+    def whole(self) -> LogitRows:
+        take = self._pixels.take
+        return self._rows(
+            self._pixels.index,
+            take(self._student),
+            take(self._teacher, self._teacher_align_corners),
+            None if self._aux is None else take(self._aux),
+        )
+
+    @property
+    def labels(self) -> Tensor:
+        return self._pixels.labels
+
+    def source(self, head: str) -> Tensor:
+        return pick_head(head, self._student, self._aux)
+
+    def take(self, index: Tensor) -> LogitRows:
+        index = self._pixels.index.index_select(0, index)
+        student, teacher, aux = self._resized()
+        return self._rows(
+            index,
+            student.take(index),
+            teacher.take(index),
+            None if aux is None else aux.take(index),
+        )
+
+    @torch.no_grad()
+    def strips(self) -> Iterator[tuple[LogitRows, PullBack]]:
+        student, teacher, aux = self._resized()
+        height, width = self._pixels.size
+        lines = len(self._teacher) * height
+        step = max(1, chunk_size(self._teacher) // (width * self._teacher.shape[1]))
+        starts = range(0, lines, step)
+        ends = torch.tensor([*starts, lines], device=self._teacher.device) * width
+        bounds = torch.searchsorted(self._pixels.index, ends).tolist()
+        for start, low, high in zip(starts, bounds, bounds[1:]):
+            if low == high:
+                continue
+            index = self._pixels.index[low:high]
+            strip = Strip(start, min(start + step, lines), index, width)
+            rows = self._rows(
+                index,
+                student.read(strip),
+                teacher.read(strip),
+                None if aux is None else aux.read(strip),
+            )
+            yield rows, partial(_pull_back, {'main': student, 'aux': aux}, strip)
+
+    def new_grad(self, head: str) -> Tensor:
+        maps = self.source(head)
+        n, c, h, w = maps.shape
+        zeros = maps.new_zeros(n, h, w, c, dtype=compute_dtype(maps))
+        return zeros.permute(0, 3, 1, 2)
+
+    def _resized(self) -> tuple[ResizedMap, ResizedMap, ResizedMap | None]:
+        size, corners = self._pixels.size, self._pixels.align_corners
+        return (
+            ResizedMap(self._student, size, corners),
+            ResizedMap(self._teacher, size, self._teacher_align_corners),
+            None if self._aux is None else ResizedMap(self._aux, size, corners),
+        )
+
+    def _rows(
+        self, index: Tensor, student: Tensor, teacher: Tensor, aux: Tensor | None
+    ) -> LogitRows:
+        place = self._pixels.images_of(index)
+        images = self._images
+        if images is not None:
+            images = images.index_select(0, place)
+        labels = self._pixels.labels_of(index)
+        return LogitRows(student, teacher, aux, labels, images, place)
+
+
+def _pull_back(
+    maps: Mapping[str, ResizedMap | None],
+    strip: Strip,
+    head: str,
+    grad: Tensor,
+    into: Tensor,
+) -> None:
+    """Add the gradient for the rows of a strip to that for the map of a head."""
+    resized = maps[head]
+    assert resized is not None
+    resized.pull_back(strip, grad, into.permute(0, 2, 3, 1).flatten(0, 1))

@@ -11,8 +11,8 @@ from mmengine.structures import PixelData
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from mmkd_logit.structures import LogitRows
-from mmkd_logit.tasks.pixel_rows import PixelRows
+from mmkd_logit.structures import LogitRows, LogitStrips
+from mmkd_logit.tasks.pixel_rows import PixelRows, PixelStrips
 from mmkd_logit.tasks.task import Task, collect, rows_of_teachers, to_device
 
 # The label of pixels of images that have none; no label map may hold it.
@@ -124,17 +124,26 @@ class SegmentationTask(Task):
         data_samples: Sequence[Any],
         labels: Any,
         mixed: bool,
-    ) -> LogitRows:
+    ) -> LogitRows | LogitStrips:
         """One row a pixel that counts, at the chosen resolution.
 
         The teacher's map is resized to the student's, or both to the label map's,
-        bilinearly; labels are taken at the nearest pixel.
+        bilinearly, in strips; labels are taken at the nearest pixel.
         """
         height, width = (student if self.resolution == 'student' else labels).shape[-2:]
-        pixels = PixelRows(
-            labels, (height, width), self.ignore_index, self.align_corners
-        )
+        size = (height, width)
+        pixels = PixelRows(labels, size, self.ignore_index, self.align_corners)
         images = to_device(_image_numbers(data_samples), student.device)
+        labelled = all(map(_has_labels, data_samples))
+        # Several teachers are averaged when the rows of all are there.
+        if (
+            isinstance(teacher, Tensor)
+            and labelled
+            and {student.shape[-2:], teacher.shape[-2:]} != {size}
+        ):
+            corners = self.teacher_align_corners[0]
+            return PixelStrips(pixels, student, teacher, aux, images, corners)
+        place = pixels.images_of(pixels.index)
         return LogitRows(
             student=pixels.take(student),
             **rows_of_teachers(
@@ -144,9 +153,9 @@ class SegmentationTask(Task):
                 ),
             ),
             aux=None if aux is None else pixels.take(aux),
-            labels=pixels.labels if all(map(_has_labels, data_samples)) else None,
-            image_index=None if images is None else images[pixels.image],
-            batch_index=pixels.image,
+            labels=pixels.labels if labelled else None,
+            image_index=None if images is None else images[place],
+            batch_index=place,
         )
 
     def at_image_size(

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from mmkd_logit.structures import LogitRows
+from mmkd_logit.structures import LogitRows, LogitStrips
 from mmkd_logit.tasks.logit_layer import layer_channels
 
 
@@ -153,7 +153,7 @@ class Task(ABC):
         data_samples: Sequence[Any],
         labels: Any,
         mixed: bool,
-    ) -> LogitRows:
+    ) -> LogitRows | LogitStrips:
         """Flatten the logits of a step to rows.
 
         Args:
@@ -167,8 +167,8 @@ class Task(ABC):
                 label that an image came with is no longer its label.
 
         Returns:
-            LogitRows: A row for each prediction that counts. Of several teachers,
-            ``teacher`` is the first, and ``members`` are all.
+            LogitRows | LogitStrips: A row for each prediction that counts. Of several
+            teachers, ``teacher`` is the first, and ``members`` are all.
         """
 
     def at_image_size(

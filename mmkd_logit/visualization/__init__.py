@@ -1,5 +1,10 @@
 """The figures of the analysis tools."""
 
+from mmkd_logit.visualization.class_iou import (
+    PixelScores,
+    plot_class_iou,
+    score_rows,
+)
 from mmkd_logit.visualization.comparison import plot_comparison
 from mmkd_logit.visualization.correlation import plot_correlation
 from mmkd_logit.visualization.curves import draw_curve, plot_curves
@@ -25,6 +30,7 @@ from mmkd_logit.visualization.style import (
 
 __all__ = [
     'Curve',
+    'PixelScores',
     'RunLog',
     'draw_curve',
     'embed',
@@ -33,6 +39,7 @@ __all__ = [
     'log_files',
     'make_panels',
     'picture_path',
+    'plot_class_iou',
     'plot_comparison',
     'plot_correlation',
     'plot_curves',
@@ -44,4 +51,5 @@ __all__ = [
     'read_curve',
     'read_curves',
     'save',
+    'score_rows',
 ]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from mmkd_logit.models import BinaryKLLoss, BinaryKLNormLoss, KDLoss, LogitLoss
-from mmkd_logit.structures import LogitRows
+from mmkd_logit.structures import LogitRows, LogitStrips
 from mmkd_logit.tasks import SegmentationTask
 from mmkd_logit.tasks.pixel_rows import PixelRows
 from mmkd_logit.tasks.segmentation import stack_labels
@@ -55,7 +55,7 @@ def rows_of(
     labels: Tensor,
     resolution: str = 'student',
     align_corners: bool = False,
-) -> LogitRows:
+) -> LogitRows | LogitStrips:
     task = make_task(resolution)
     task.align_corners = align_corners
     task.teacher_align_corners = [align_corners]
@@ -87,7 +87,7 @@ def test_rows_by_hand(
         label = labels[n, int(source[0]), int(source[1])].item()
         if label != 255:
             expected.append((student[n, :, y, x], resized[n, :, y, x], label, 10 + n))
-    rows = rows_of(student, teacher, labels, align_corners=align_corners)
+    rows = rows_of(student, teacher, labels, align_corners=align_corners).whole
     assert torch.equal(rows.student, torch.stack([e[0] for e in expected]))
     torch.testing.assert_close(rows.teacher, torch.stack([e[1] for e in expected]))
     assert rows.labels.tolist() == [e[2] for e in expected]
@@ -133,6 +133,7 @@ def test_the_teacher_s_map_is_resized_as_its_own_head_does(
     other.decode_head.align_corners = of_teacher
     task.meet_teachers([other])
     rows = task.make_rows(student, teacher, None, samples(labels), labels, False)
+    rows = rows.whole
     ours, wrong = (
         interpolate(teacher, (12, 16), mode='bilinear', align_corners=align)
         .permute(0, 2, 3, 1)
@@ -163,7 +164,7 @@ def test_images_are_told_apart_by_index_or_path() -> None:
 def test_at_the_resolution_of_the_labels() -> None:
     student, teacher = torch.randn(2, 4, 5, 7), torch.randn(2, 4, 3, 4)
     labels = make_labels((20, 28))
-    rows = rows_of(student, teacher, labels, 'label')
+    rows = rows_of(student, teacher, labels, 'label').whole
     valid = labels != 255
     for maps, got in ((student, rows.student), (teacher, rows.teacher)):
         full = interpolate(maps, (20, 28), mode='bilinear', align_corners=False)
@@ -230,8 +231,8 @@ def test_half_precision_maps_are_resized_in_single() -> None:
     teacher = torch.randn(1, 4, 3, 3)
     labels = torch.zeros(1, 6, 6, dtype=torch.long)
     student = torch.randn(1, 4, 6, 6)
-    rows = rows_of(student, teacher.bfloat16(), labels)
-    expected = rows_of(student, teacher.bfloat16().float(), labels)
+    rows = rows_of(student, teacher.bfloat16(), labels).whole
+    expected = rows_of(student, teacher.bfloat16().float(), labels).whole
     assert torch.equal(rows.teacher, expected.teacher)
 
 

@@ -1,5 +1,6 @@
 """The small segmentors on drawn scenes, and what can go wrong with them."""
 
+import csv
 import os
 import shutil
 import sys
@@ -374,3 +375,26 @@ def test_plot_segmentations(cwd: Path, dhkd: Path, wide: Path) -> None:
         pixels = np.asarray(picture.convert('RGB'))
     assert pixels.shape[1] > pixels.shape[0] / 2
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 100
+
+
+def test_plot_class_iou(cwd: Path, dhkd: Path, wide: Path) -> None:
+    models = (
+        *('--model', 'teacher', WIDE, wide),
+        *('--model', 'student', PLAIN, dhkd / 'student_last.pth'),
+        *('--model', 'distilled', DHKD, dhkd / f'iter_{ITERATIONS}.pth'),
+    )
+    tool = REPO / 'tools' / 'analysis_tools' / 'plot_class_iou.py'
+    result = run(sys.executable, tool, 'classes.png', *models, cwd=cwd)
+    assert (cwd / 'classes.png').stat().st_size > 10_000
+    with (cwd / 'classes.csv').open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row['by'] for row in rows} == {'class', 'boundary', 'size'}
+    tested = metrics_of(PLAIN, dhkd / 'student_last.pth', cwd=cwd)['mIoU']
+    # Both are the same student.
+    for label in ('student', 'distilled'):
+        own = [float(row['%']) for row in rows if row['label'] == label]
+        ious = [value for value in own[:19] if value == value]
+        assert sum(ious) / len(ious) == pytest.approx(tested, abs=0.01)
+        assert f'{label}: mIoU {sum(ious) / len(ious):.2f}' in result.stdout
+    gains = [float(row['gain']) for row in rows if row['label'] == 'distilled']
+    assert not any(gain for gain in gains if gain == gain)

@@ -4,14 +4,8 @@ Each model is a config with a checkpoint: a plain segmentor, or a distiller.
 """
 
 import argparse
-import copy
 
-import torch
-from mmengine.model import BaseModel
-from mmengine.registry import DATASETS
-
-from mmkd_logit.apis import add_model_argument, check_data, load_model
-from mmkd_logit.tasks import SegmentationTask, task_of
+from mmkd_logit.apis import add_model_argument, load_segmentors, segment
 from mmkd_logit.visualization import picture_path, plot_segmentations
 
 
@@ -30,20 +24,9 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@torch.no_grad()
 def main() -> None:
     args = parse_args()
-    models: dict[str, BaseModel] = {}
-    for label, config, checkpoint in args.model:
-        cfg, model = load_model(config, checkpoint, label)
-        if task_of(getattr(model, 'student', model)) is not SegmentationTask:
-            raise SystemExit(
-                f'{label} is a {type(model).__name__}, but must be a segmentor.'
-            )
-        if not models:
-            check_data(cfg, ('test_dataloader',))
-            dataset = DATASETS.build(cfg.test_dataloader.dataset)
-        models[label] = model
+    models, dataset = load_segmentors(args.model)
     outside = [index for index in args.images if not 0 <= index < len(dataset)]
     if outside:
         raise SystemExit(
@@ -56,11 +39,7 @@ def main() -> None:
         'truth': [each['data_samples'].gt_sem_seg.data[0].numpy() for each in samples]
     }
     for label, model in models.items():
-        label_maps[label] = []
-        for sample in copy.deepcopy(samples):
-            batch = {key: [value] for key, value in sample.items()}
-            (prediction,) = model.test_step(batch)
-            label_maps[label].append(prediction.pred_sem_seg.data[0].cpu().numpy())
+        label_maps[label] = [segment(model, sample) for sample in samples]
     meta = dataset.metainfo
     figure = plot_segmentations(images, label_maps, meta['classes'], meta['palette'])
     figure.savefig(args.out, dpi=120)

@@ -10,6 +10,9 @@ times, round by round (median and quartiles). What it is above 1 is the cost of 
 distiller itself: the tap, the auxiliary head, the loss, the checks. The weights are
 random; they do not matter for the time. Peak memory is that of both steps, on top of
 the models. How is said in measure.py.
+
+A second table gives the time of a step that compares pixels at the resolution of the
+labels, against one at that of the student's logits.
 """
 
 from __future__ import annotations
@@ -49,6 +52,7 @@ QUICK_PAIRS = {
     'pspnet-r101_pspnet-r18_cityscapes': ({'cpu': 2, 'cuda': 2}, (64, 64), 3),
 }
 TARGET = 1.05
+PIXELS, LABELS_TARGET = 'pspnet-r101_pspnet-r18_cityscapes', 1.1
 
 
 def build(model: dict, cfg: Config, device: str) -> tuple[BaseModel, OptimWrapper]:
@@ -77,10 +81,8 @@ def make_batch(cfg: Config, batch_size: int, size: tuple[int, int]) -> dict[str,
     return {'inputs': images, 'data_samples': samples}
 
 
-def compare(
-    name: str, batch_size: int, size: tuple[int, int], rounds: int, device: str
-) -> tuple[list[float], list[float]]:
-    """Ratios of the times; peak MiB of the distillation and of the student step."""
+def read(name: str, size: tuple[int, int]) -> Config:
+    """A config with random weights for images of a size."""
     cfg = Config.fromfile(CONFIGS / f'{name}.py')
     init_default_scope(cfg.default_scope)
     cfg.model.teacher.checkpoint = None
@@ -89,6 +91,14 @@ def compare(
         cfg.model.student.data_preprocessor.size = size
     # Nothing can be learnt here: at the recipe's rate the weights would blow up.
     cfg.optim_wrapper.optimizer.lr = 1e-3
+    return cfg
+
+
+def compare(
+    name: str, batch_size: int, size: tuple[int, int], rounds: int, device: str
+) -> tuple[list[float], list[float]]:
+    """Ratios of the times; peak MiB of the distillation and of the student step."""
+    cfg = read(name, size)
     distiller, optim_wrapper = build(cfg.model, cfg, device)
     student, student_optim_wrapper = build(cfg.model.student, cfg, device)
     batch = make_batch(cfg, batch_size, size)
@@ -102,6 +112,20 @@ def compare(
     return ratios, [peak_memory(step, device) for step in work[:2]]
 
 
+def compare_resolutions(
+    batch_size: int, size: tuple[int, int], rounds: int, device: str
+) -> list[float]:
+    """Times of a step at the resolution of the labels over one at the student's."""
+    cfg = read(f'kd/{PIXELS}', size)
+    batch = make_batch(cfg, batch_size, size)
+    work = []
+    for resolution in ('label', 'student'):
+        cfg.model.resolution = resolution
+        model, optim_wrapper = build(cfg.model, cfg, device)
+        work.append(partial(model.train_step, batch, optim_wrapper))
+    return [a / b for a, b in times(work, rounds, device)]
+
+
 def main() -> None:
     args = parse_args(__doc__)
     MMLogger.get_current_instance().setLevel('WARNING')
@@ -112,7 +136,8 @@ def main() -> None:
         *('peak MiB, step', 'student step'),
         title=f'Distillation step; {machine(args.device)}',
     )
-    for pair, (batches, size, rounds) in (QUICK_PAIRS if args.quick else PAIRS).items():
+    pairs = QUICK_PAIRS if args.quick else PAIRS
+    for pair, (batches, size, rounds) in pairs.items():
         batch = batches[args.device]
         for method in METHODS:
             name = f'{method}/{pair}'
@@ -122,7 +147,11 @@ def main() -> None:
                 *ratio_cells(ratios, most=TARGET),
                 *(f'{peak:,.1f}' for peak in memory),
             )
-    Console(width=120).print(table)
+    labels = Table('config', 'time, labels / student', 'quartiles', 'target')
+    batches, size, rounds = pairs[PIXELS]
+    ratios = compare_resolutions(batches[args.device], size, rounds, args.device)
+    labels.add_row(f'kd/{PIXELS}', *ratio_cells(ratios, most=LABELS_TARGET))
+    Console(width=120).print(table, labels)
 
 
 if __name__ == '__main__':

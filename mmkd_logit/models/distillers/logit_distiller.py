@@ -22,12 +22,12 @@ from mmkd_logit.models.distillers.step_monitor import (
     forget_stale_losses,
     images_per_epoch,
 )
-from mmkd_logit.models.losses import LogitLoss, touch
+from mmkd_logit.models.losses import LogitLoss, losses_of, touch
 from mmkd_logit.models.settings import build_part, check_keys, is_distiller
 from mmkd_logit.models.teachers import StoredTeacher, build_teacher
 from mmkd_logit.registry import MODELS
 from mmkd_logit.rng import side_rng
-from mmkd_logit.structures import LogitRows
+from mmkd_logit.structures import LogitRows, LogitStrips
 from mmkd_logit.tasks import find_logit_layer, layer_channels, task_of
 from mmkd_logit.views import takes_views
 
@@ -332,16 +332,22 @@ class LogitDistiller(BaseModel):
         rows = self.task.make_rows(
             tap.logits, logits, aux, data_samples, labels, self._mixes_images()
         )
-        rows = rows if top is None else replace(rows, top=top)
+        if isinstance(rows, LogitRows) and top is not None:
+            rows = replace(rows, top=top)
         self._check_labels(rows)
-        if rows.members:
+        if isinstance(rows, LogitRows) and rows.members:
             rows = replace(rows, teacher=self.teacher.average(rows.members))
-        distill = {f'loss_{name}': loss(rows) for name, loss in self.named_losses()}
+        names, parts = zip(*self.named_losses())
+        *values, agreement = losses_of(parts, rows, [_agreement_of_rows])
+        distill = {f'loss_{name}': value for name, value in zip(names, values)}
         if self.task_loss_weight == 0 or not task:
             first = next(iter(distill))
             distill[first] = distill[first] + touch(self.student)
         self._monitor.see_rows(rows)
-        statistics = self._statistics(rows) | self._statistics_of_losses()
+        statistics = {'teacher_agreement': agreement}
+        statistics |= self._agreement_of_members(rows) | self._statistics_of_losses()
+        if self.kendall_tau_rows > 0:
+            statistics['kendall_tau'] = _mean_tau(rows, self.kendall_tau_rows)
         return losses | distill | statistics
 
     def _begin(self, images: int, task: Mapping[str, Any]) -> None:
@@ -358,7 +364,7 @@ class LogitDistiller(BaseModel):
         if task:  # or its names show when an image has a label
             forget_stale_losses(logged)
 
-    def _check_labels(self, rows: LogitRows) -> None:
+    def _check_labels(self, rows: LogitRows | LogitStrips) -> None:
         needy = [name for name, loss in self.named_losses() if loss.needs_labels]
         if rows.labels is None and needy and len(rows) > 0:
             raise ValueError(
@@ -424,15 +430,14 @@ class LogitDistiller(BaseModel):
             )
         return losses
 
-    def _statistics(self, rows: LogitRows) -> dict[str, Tensor]:
-        found = {'teacher_agreement': _agreement(rows.student, rows.teacher)}
-        for name, logits in zip(self.teacher.members, rows.members):
-            if logits is not None:
-                agreement = _agreement(rows.student, logits)
-                found[f'teacher_agreement_{name}'] = agreement
-        if self.kendall_tau_rows > 0:
-            found['kendall_tau'] = _mean_tau(rows, self.kendall_tau_rows)
-        return found
+    def _agreement_of_members(self, rows: LogitRows | LogitStrips) -> dict[str, Tensor]:
+        if isinstance(rows, LogitStrips):
+            return {}
+        return {
+            f'teacher_agreement_{name}': _agreement(rows.student, logits)
+            for name, logits in zip(self.teacher.members, rows.members)
+            if logits is not None
+        }
 
     def _statistics_of_losses(self) -> dict[str, Tensor]:
         # mmengine adds up whatever has 'loss' in its name.
@@ -446,6 +451,11 @@ class LogitDistiller(BaseModel):
     def head(self) -> nn.Module:
         """The student's head, where mmpretrain's ``SwitchRecipeHook`` looks for it."""
         return self.student.head
+
+    @property
+    def out_channels(self) -> int:
+        """The student's classes, where mmseg's test-time augmentation looks."""
+        return self.student.out_channels
 
     def get_layer_depth(self, param_name: str) -> tuple[int, int]:
         """Depth of a parameter, for layer-wise learning rates; as of the student.
@@ -498,14 +508,20 @@ def _agreement(student: Tensor, teacher: Tensor) -> Tensor:
     return same.sum() / max(1, len(student))
 
 
-def _mean_tau(rows: LogitRows, count: int) -> Tensor:
+def _agreement_of_rows(rows: LogitRows) -> Tensor:
+    """That of student and teacher."""
+    return _agreement(rows.student, rows.teacher)
+
+
+@torch.no_grad()
+def _mean_tau(rows: LogitRows | LogitStrips, count: int) -> Tensor:
     """Kendall's tau, mean over so many rows at most, drawn at random."""
-    student, teacher = rows.student.detach(), rows.teacher
     if len(rows) > count:
         # Evenly spread ones would be pixels of a single column.
         draw = torch.Generator().manual_seed(0)
-        some = torch.randint(len(rows), (count,), generator=draw).to(student.device)
-        student, teacher = student[some], teacher[some]
+        some = torch.randint(len(rows), (count,), generator=draw)
+        rows = rows.take(some.to(rows.source('main').device))
+    student, teacher = rows.whole.student, rows.whole.teacher
     if not student.isfinite().all():  # which a gradient scaler may mend
         return student.new_tensor(math.nan)
     return kendall_tau(student, teacher).sum() / max(1, len(student))

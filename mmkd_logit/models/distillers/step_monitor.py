@@ -11,7 +11,7 @@ from mmengine.logging import MessageHub, print_log
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from mmkd_logit.structures import LogitRows
+from mmkd_logit.structures import LogitRows, LogitStrips
 
 # How often, and on how many rows at most, the logits of the student are measured.
 _INTERVAL = 10
@@ -49,7 +49,7 @@ class StepMonitor:
         total = torch.stack([each.sum(dtype=torch.float32) for each in logits]).sum()
         self._logits, self._sum = logits, _Later(total)
 
-    def see_rows(self, rows: LogitRows) -> None:
+    def see_rows(self, rows: LogitRows | LogitStrips) -> None:
         """Look at the rows of the step.
 
         Raises:
@@ -74,10 +74,10 @@ class StepMonitor:
             )
         self._watch_student(rows)
 
-    def _watch_student(self, rows: LogitRows) -> None:
+    def _watch_student(self, rows: LogitRows | LogitStrips) -> None:
         if self._measured is not None:
             length, of_teacher, entropy = self._measured.value.tolist()
-            self._judge(length, of_teacher, entropy, rows.student.shape[1])
+            self._judge(length, of_teacher, entropy, rows.classes)
             self._measured = None
         if self._steps % _INTERVAL == 0 and len(rows) > 0:
             self._measured = _Later(_measure(rows))
@@ -115,12 +115,13 @@ class StepMonitor:
 
 
 @torch.no_grad()
-def _measure(rows: LogitRows) -> Tensor:
+def _measure(rows: LogitRows | LogitStrips) -> Tensor:
     """Mean length of both logits, and cross entropy, NaN without labels."""
-    student, teacher = rows.student[:_MOST_ROWS].float(), rows.teacher[:_MOST_ROWS]
+    device = rows.source('main').device
+    some = rows.take(torch.arange(min(len(rows), _MOST_ROWS), device=device))
+    student, teacher, labels = some.student.float(), some.teacher, some.labels
     entropy = student.new_tensor(math.nan)
-    if rows.labels is not None:
-        labels = rows.labels[:_MOST_ROWS]
+    if labels is not None:
         # A label can say that an image has none.
         known = (labels >= 0) & (labels < student.shape[1])
         each = cross_entropy(student, labels * known, reduction='none') * known

@@ -2,6 +2,7 @@
 
 from mmkd_logit.models.losses.base import LogitLoss, touch
 from mmkd_logit.models.losses.binary_kl_loss import BinaryKLLoss, BinaryKLNormLoss
+from mmkd_logit.models.losses.by_strips import losses_of
 from mmkd_logit.models.losses.ctkd_loss import CTKDLoss
 from mmkd_logit.models.losses.cwd_loss import CWDLoss
 from mmkd_logit.models.losses.dist_loss import DISTLoss
@@ -48,5 +49,6 @@ __all__ = [
     'TTMLoss',
     'WSLDLoss',
     'WTTMLoss',
+    'losses_of',
     'touch',
 ]

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from mmkd_logit.dist import share_of_rows
 from mmkd_logit.functional import lump_classes
 from mmkd_logit.functional._checks import check_finite
+from mmkd_logit.models.losses.by_strips import losses_of
 from mmkd_logit.models.losses.row_transforms import RowTransform
 from mmkd_logit.models.settings import build_part
 from mmkd_logit.registry import ROW_TRANSFORMS
-from mmkd_logit.structures import LogitRows
+from mmkd_logit.structures import LogitRows, LogitStrips
 
 _HEADS = ('main', 'aux')
 
@@ -24,7 +25,9 @@ class LogitLoss(nn.Module, ABC):
 
     A subclass implements :meth:`compute`, and is registered in
     ``mmkd_logit.registry.MODELS``. Its ``__init__`` names its own settings and passes
-    the common ones on, as ``**common``.
+    the common ones on, as ``**common``. One that looks at no two rows together says
+    ``by_row = True``, and can do with strips of a segmentor's pixels; one that compares
+    a few of the rows only implements :meth:`choose`.
 
     Args:
         loss_weight (float): Factor of the loss. Defaults to 1.0.
@@ -42,6 +45,11 @@ class LogitLoss(nn.Module, ABC):
 
     needs_labels: bool = False
     """Whether :meth:`compute` reads ``rows.labels``, which mixup takes away."""
+
+    by_row: bool = False
+    """Whether :meth:`compute` is a mean over rows of what each row gives by itself. A
+    segmentor's maps are then resized, compared and forgotten in strips, in little
+    memory; else all rows are made at once."""
 
     needs_pixels: ClassVar[bool] = False
     """Whether :meth:`compute` compares rows of one image, of which a classifier has a
@@ -100,6 +108,11 @@ class LogitLoss(nn.Module, ABC):
         """Weight at this moment: ``loss_weight`` times ``schedule``."""
         return self.loss_weight * self.schedule
 
+    @property
+    def takes_strips(self) -> bool:
+        """Whether it can be computed in strips: it and its transforms are by row."""
+        return self.by_row and all(each.by_row for each in self.transforms)
+
     def begin(self, images: int | None) -> None:
         """Prepare for training; called once, before the first step.
 
@@ -126,36 +139,45 @@ class LogitLoss(nn.Module, ABC):
         """What the log shows beside the loss, as ``<name of the loss>_<key>``."""
         return {}
 
-    def forward(self, rows: LogitRows) -> Tensor:
+    def choose(self, rows: LogitRows | LogitStrips) -> LogitRows:
+        """The rows that are compared, in front of the transforms.
+
+        Args:
+            rows (LogitRows | LogitStrips): Those of the step.
+
+        Returns:
+            LogitRows: All of them; of strips, made at once.
+        """
+        return rows.whole
+
+    def forward(self, rows: LogitRows | LogitStrips) -> Tensor:
         """Weighted loss of some rows.
 
         Args:
-            rows (LogitRows): N rows of C classes.
+            rows (LogitRows | LogitStrips): N rows of C classes.
 
         Returns:
             Tensor: A scalar. It is 0 and keeps the graph, to parameters of the loss
             too, if the weight is 0 or there are no rows.
         """
-        student = rows.aux if self.head == 'aux' else rows.student
-        if student is None:
-            raise ValueError(
-                f"{type(self).__name__} has head='aux', but the step has no logits of "
-                'an auxiliary head. Give the distiller an aux_head.'
-            )
+        source = rows.source(self.head)
         if self.weight == 0 or (len(rows) == 0 and not self.gathers):
-            return student[:0].sum() + touch(self)
-        teacher = rows.teacher
-        if rows.top is not None:
+            return source[:0].sum() + touch(self)
+        if isinstance(rows, LogitStrips) and self.takes_strips:
+            return losses_of([self], rows)[0]
+        chosen = self.choose(rows)
+        student, teacher = chosen.source(self.head), chosen.teacher
+        if chosen.top is not None:
             tau = self.check_top_k()
             student, teacher = (
-                lump_classes(logits, rows.top, tau) for logits in (student, teacher)
+                lump_classes(logits, chosen.top, tau) for logits in (student, teacher)
             )
         for transform in self.transforms:
-            student, teacher = transform(student, teacher, rows)
+            student, teacher = transform(student, teacher, chosen)
         weight: Tensor | float = self.weight
         if self._weighs_rows:
             weight *= share_of_rows(student)
-        return weight * self.compute(student, teacher, rows)
+        return weight * self.compute(student, teacher, chosen)
 
     def check_top_k(self) -> float:
         """Raise if the loss needs every logit of the teacher.

@@ -54,6 +54,8 @@ class CTKDLoss(LogitLoss):
         15.62
     """
 
+    by_row = True
+
     reversal: float | None
     """Factor of the temperature's gradient at this moment, set by ``CurriculumHook``;
     None before the first step."""

@@ -44,6 +44,7 @@ class DKDLoss(LogitLoss):
     """
 
     needs_labels = True
+    by_row = True
 
     def __init__(
         self, alpha: float = 1.0, beta: float = 8.0, tau: float = 4.0, **common: Any

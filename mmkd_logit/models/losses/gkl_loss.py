@@ -37,6 +37,8 @@ class GKLLoss(LogitLoss):
         tensor(0.)
     """
 
+    by_row = True
+
     def __init__(
         self, alpha: float = 1.0, beta: float = 1.0, tau: float = 1.0, **common: Any
     ) -> None:

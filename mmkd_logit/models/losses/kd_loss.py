@@ -35,6 +35,7 @@ class KDLoss(LogitLoss):
         tensor(0.)
     """
 
+    by_row = True
     takes_top_k: ClassVar[bool] = True
 
     def __init__(self, tau: float = 4.0, **common: Any) -> None:

@@ -38,6 +38,8 @@ class KendallTauLoss(LogitLoss):
         tensor(0.)
     """
 
+    by_row = True
+
     def __init__(self, k: float = 100.0, **common: Any) -> None:
         super().__init__(**common)
         check_positive('k', k)

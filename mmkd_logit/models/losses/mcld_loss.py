@@ -20,7 +20,7 @@ from mmkd_logit.functional.contrast import class_sizes
 from mmkd_logit.models.losses.base import LogitLoss
 from mmkd_logit.models.losses.logit_queue import LogitQueue
 from mmkd_logit.registry import MODELS
-from mmkd_logit.structures import LogitRows
+from mmkd_logit.structures import LogitRows, LogitStrips
 
 # A queue for ImageNet; 262 MB in float32 there.
 _MOST_IMAGES = 65_536
@@ -141,14 +141,17 @@ class MCLDLoss(LogitLoss):
         if self.queue is not None:
             self.queue.allocate(min(images or _MOST_IMAGES, _MOST_IMAGES))
 
+    def choose(self, rows: LogitRows | LogitStrips) -> LogitRows:
+        """At most ``max_rows`` rows."""
+        if len(rows) <= self.max_rows:
+            return rows.whole
+        device = rows.source('main').device
+        drawn = draw_rows(len(rows), self.max_rows, rows.labels, device)
+        return rows.take(drawn)
+
     def compute(self, student: Tensor, teacher: Tensor, rows: LogitRows) -> Tensor:
         self.begin(None)  # outside of a distiller nobody has
         labels, images = self._labels(rows), self._images(rows)
-        if len(student) > self.max_rows:
-            drawn = draw_rows(len(student), self.max_rows, rows.labels, student.device)
-            student, teacher = student[drawn], teacher[drawn]
-            labels = None if labels is None else labels[drawn]
-            images = None if images is None else images[drawn]
         (keys, all_labels, all_images), offset = gather_rows(teacher, labels, images)
         assert keys is not None
         # DDP takes the mean over processes; this makes it the mean over all rows.

@@ -39,6 +39,7 @@ class NKDLoss(LogitLoss):
     """
 
     needs_labels = True
+    by_row = True
 
     def __init__(self, gamma: float = 1.5, tau: float = 1.0, **common: Any) -> None:
         super().__init__(**common)

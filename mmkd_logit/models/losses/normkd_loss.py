@@ -39,6 +39,8 @@ class NormKDLoss(LogitLoss):
         tensor(0.)
     """
 
+    by_row = True
+
     def __init__(self, tau: float = 2.0, **common: Any) -> None:
         super().__init__(**common)
         check_positive('tau', tau)

@@ -47,6 +47,7 @@ class RLDLoss(LogitLoss):
     """
 
     needs_labels = True
+    by_row = True
 
     def __init__(
         self,

@@ -29,6 +29,9 @@ class RowTransform(ABC):
     needs_labels: ClassVar[bool] = False
     """Whether it reads ``rows.labels``, which mixup takes away."""
 
+    by_row: ClassVar[bool] = False
+    """Whether each row is changed by itself, as :attr:`LogitLoss.by_row`."""
+
     gathers: ClassVar[bool] = False
     """Whether it waits for other processes, and so must run on a process that has no
     rows too. The mean over rows is then one over those of all processes."""
@@ -56,6 +59,8 @@ class Standardize(RowTransform):
     Source: https://arxiv.org/abs/2403.01427
     """
 
+    by_row = True
+
     def __call__(
         self, student: Tensor, teacher: Tensor, rows: LogitRows
     ) -> tuple[Tensor, Tensor]:
@@ -73,6 +78,8 @@ class ScaleByStd(RowTransform):
 
     Source: https://arxiv.org/abs/2308.00520
     """
+
+    by_row = True
 
     def __call__(
         self, student: Tensor, teacher: Tensor, rows: LogitRows
@@ -115,6 +122,7 @@ class SwapErrors(RowTransform):
     """
 
     needs_labels = True
+    by_row = True
 
     def __call__(
         self, student: Tensor, teacher: Tensor, rows: LogitRows

@@ -36,6 +36,8 @@ class TTMLoss(LogitLoss):
         tensor(0.)
     """
 
+    by_row = True
+
     def __init__(self, gamma: float = 0.1, **common: Any) -> None:
         super().__init__(**common)
         check_positive('gamma', gamma)

@@ -40,6 +40,7 @@ class WSLDLoss(LogitLoss):
     """
 
     needs_labels = True
+    by_row = True
 
     def __init__(self, tau: float = 2.0, **common: Any) -> None:
         super().__init__(**common)

@@ -219,6 +219,44 @@ def test_losses_and_transforms_that_take_labels_get_those_of_the_pixels() -> Non
     assert losses['loss_nkd'] > 0
 
 
+def real_time(name: str) -> dict:
+    """A small network of mmseg whose head has several outputs in training."""
+    norm = dict(norm_cfg=dict(type='BN'), align_corners=False)
+    cross, hard = dict(type='CrossEntropyLoss'), dict(type='OhemCrossEntropy')
+    kind, losses = {
+        'PIDNet': ('PIDHead', [cross, hard, dict(type='BoundaryLoss'), hard]),
+        'DDRNet': ('DDRHead', [hard, hard]),
+    }[name]
+    model = segmentor(
+        dict(
+            type=kind,
+            in_channels=16,
+            channels=8,
+            num_classes=CLASSES,
+            loss_decode=losses,
+            **norm,
+        )
+    )
+    model['backbone'] = dict(type=name, channels=4, ppm_channels=4, **norm)
+    return model
+
+
+@pytest.mark.parametrize('name', ['PIDNet', 'DDRNet'])
+def test_real_time_students_with_several_outputs(name: str) -> None:
+    """The output that they predict with is distilled; the others keep their losses."""
+    model = distiller(student=real_time(name), resolution='label', **DHKD)
+    assert model.logit_layer == 'decode_head.conv_seg'
+    data = batch()
+    for sample in data['data_samples']:
+        sample.gt_edge_map = PixelData(data=torch.zeros(1, 32, 48, dtype=torch.long))
+    with torch.no_grad():
+        shape = model.eval().student(torch.stack(data['inputs'])).shape
+    losses, _ = step(model.train(), data)
+    assert len([key for key in losses if key.startswith('decode.')]) >= 3
+    assert losses['loss_dhkd'] > 0 and shape == (2, CLASSES, 4, 6)
+    assert all(param.grad is not None for param in model.parameters())
+
+
 def test_transformer_teaches_a_cnn() -> None:
     mit = segmentor(
         dict(
@@ -330,6 +368,55 @@ def test_predicts_as_the_student() -> None:
     with torch.no_grad():
         predictions = model.val_step(data)
     assert predictions[0].pred_sem_seg.data.shape == (1, 32, 48)
+
+
+def slide() -> dict:
+    """A segmentor that is tested in windows."""
+    student = segmentor(head(dropout_ratio=0))
+    student['test_cfg'] = ConfigDict(mode='slide', crop_size=(16, 24), stride=(8, 12))
+    return student
+
+
+def scaled_and_flipped(data: dict) -> dict:
+    """A batch for test-time augmentation: as it is, larger, and flipped."""
+    larger = [
+        interpolate(image[None], (48, 72), mode='bilinear')[0]
+        for image in data['inputs']
+    ]
+    flipped = [image.flip(2) for image in data['inputs']]
+    samples = [copy.deepcopy(data['data_samples']) for _ in range(3)]
+    for sample in samples[1]:
+        sample.set_metainfo(dict(img_shape=(48, 72)))
+    for sample in samples[2]:
+        sample.set_metainfo(dict(flip=True, flip_direction='horizontal'))
+    return dict(inputs=[data['inputs'], larger, flipped], data_samples=samples)
+
+
+@pytest.mark.parametrize('augmented', [False, True])
+def test_windows_and_augmented_testing_are_those_of_mmseg(augmented: bool) -> None:
+    """Of the distiller, and of the plain student with its weights."""
+    model = distiller(init=False, student=slide(), **DHKD)
+    nn.init.normal_(model.student.decode_head.conv_seg.weight)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0  # statistics of the next batch
+    data, maps = batch(), []
+    model.train()(torch.stack(data['inputs']))
+    plain = MODELS.build(slide())
+    plain.load_state_dict(model.student.state_dict())
+    for sample in data['data_samples']:
+        sample.set_metainfo(dict(img_path='a.png'))
+    if augmented:
+        data = scaled_and_flipped(data)
+    for each in (model, plain):
+        tested = MODELS.build(dict(type='SegTTAModel', module=each))
+        with torch.no_grad():
+            predictions = (
+                (tested if augmented else each).eval().test_step(copy.deepcopy(data))
+            )
+        maps.append(torch.stack([p.pred_sem_seg.data.squeeze() for p in predictions]))
+    assert torch.equal(*maps)
+    assert maps[0].shape == (2, 32, 48) and len(maps[0].unique()) > 1
 
 
 def test_conv_logit_head() -> None:

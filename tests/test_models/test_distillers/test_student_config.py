@@ -8,6 +8,8 @@ from mmengine.config import Config
 
 from mmkd_logit.models.distillers.student_config import parse_config, student_config
 
+CONFIGS = Path(__file__).parents[3] / 'configs'
+
 
 def make(**settings: Any) -> Config:
     model = dict(
@@ -114,3 +116,15 @@ def test_a_dumped_config_is_read_without_running_it() -> None:
     ):
         with pytest.raises(ValueError, match='more than plain values'):
             parse_config(text)
+
+
+def test_windows_and_augmented_testing_stay(tmp_path: Path) -> None:
+    leaf = CONFIGS / 'kd' / 'pspnet-r101_pspnet-r18_ade20k.py'
+    cfg = Config.fromfile(leaf)
+    cfg.model.student.test_cfg = dict(mode='slide', crop_size=(9, 9), stride=(6, 6))
+    exported = plain(cfg, tmp_path)
+    assert exported.model.test_cfg == cfg.model.student.test_cfg
+    for key in ('tta_model', 'tta_pipeline', 'test_dataloader', 'test_evaluator'):
+        assert exported[key] == cfg[key], key
+    scales = [each['scale_factor'] for each in exported.tta_pipeline[1].transforms[0]]
+    assert scales == [0.5, 0.75, 1.0, 1.25, 1.5, 1.75]

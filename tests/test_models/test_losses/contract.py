@@ -202,6 +202,17 @@ def student_that_is_not_finite_gives_no_finite_value(kind: type[LogitLoss]) -> N
 
 
 @check
+def by_row_adds_up_over_parts(kind: type[LogitLoss]) -> None:
+    """What a segmentor's strips rely on, of those that say so."""
+    loss, rows = make(kind), make_rows()
+    if not loss.takes_strips:
+        return
+    parts = torch.arange(ROWS).split([1, 3, 2])
+    total = sum(loss(rows.take(part)) * len(part) / ROWS for part in parts)
+    torch.testing.assert_close(total, loss(rows), rtol=1e-5, atol=1e-6)
+
+
+@check
 def strides_do_not_matter_and_inputs_are_left_alone(kind: type[LogitLoss]) -> None:
     rows = make_rows()
     strided = [each.t().contiguous().t() for each in (rows.student, rows.teacher)]

@@ -1,0 +1,5 @@
+_base_ = [
+    '../_base_/pairs/pspnet-r101_stdc1_cityscapes.py',
+    '../_base_/methods/dhkd_mlp.py',
+]
+model = _base_.method

@@ -1,0 +1,5 @@
+_base_ = [
+    '../_base_/pairs/deeplabv3-r101_deeplabv3-r18_cityscapes.py',
+    '../_base_/methods/kd_kendall-tau_seg.py',
+]
+model = _base_.method

@@ -1,0 +1,5 @@
+_base_ = [
+    '../_base_/pairs/pspnet-r101_pspnet-r18_voc12aug.py',
+    '../_base_/methods/kd_kendall-tau_seg.py',
+]
+model = _base_.method

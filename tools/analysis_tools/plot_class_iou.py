@@ -1,0 +1,48 @@
+"""IoU of each class, and where students gain: at boundaries, on small objects.
+
+The first --model is the teacher, the second the plain student, over which the others
+gain. The images are those of the test set of the first config.
+"""
+
+import argparse
+
+from rich.progress import track
+
+from mmkd_logit.apis import add_model_argument, load_segmentors, segment
+from mmkd_logit.visualization import (
+    PixelScores,
+    picture_path,
+    plot_class_iou,
+    save,
+    score_rows,
+)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('out', type=picture_path, help='the picture, such as out.png')
+    add_model_argument(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    models, dataset = load_segmentors(args.model)
+    if len(models) < 2:
+        raise SystemExit('--model: name the teacher and a plain student at least.')
+    classes = dataset.metainfo['classes']
+    scores = {label: PixelScores(len(classes)) for label in models}
+    for index in track(range(len(dataset)), description='images', transient=True):
+        sample = dataset[index]
+        truth = sample['data_samples'].gt_sem_seg.data[0].numpy()
+        for label, model in models.items():
+            scores[label].add(segment(model, sample), truth)
+    plain = list(models)[1]
+    for label, found in scores.items():
+        print(f'{label}: mIoU {found.mean_iou():.2f} on {len(dataset)} images')
+    rows = score_rows(scores, plain, classes)
+    save(plot_class_iou(scores, plain, classes), args.out, rows)
+
+
+if __name__ == '__main__':
+    main()
