@@ -499,6 +499,75 @@ def test_testing_needs_no_store(cwd: Path) -> None:
     assert model(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
 
 
+def save_timm(folder: str, seed: int) -> dict:
+    """A teacher of timm, of more classes in another order, with random weights."""
+    timm = pytest.importorskip('timm', reason='timm is not installed')
+    torch.manual_seed(seed)
+    model = timm.create_model('test_resnet', num_classes=12, in_chans=1)
+    for value in model.parameters():
+        if value.ndim > 1:  # other logits for other images, however deep the network
+            torch.nn.init.normal_(value, std=1.5 * value[0].numel() ** -0.5)
+    config = dict(label_names=['none', *'9876543210', 'all'], num_classes=12)
+    timm.models.save_for_hf(
+        model, folder, model_config=config, model_args=dict(in_chans=1)
+    )
+    images = dict(mean=[90.0], std=[50.0])
+    return dict(timm=folder, preprocess=images, resize=16, class_map='names')
+
+
+def test_a_teacher_of_another_library(cwd: Path) -> None:
+    """Its own preprocessing and classes, and validation in larger batches."""
+
+    def make(name: str, teacher: dict) -> Config:
+        cfg = classification(cwd / name, {})
+        cfg.model.teacher = teacher
+        return cfg
+
+    teacher = save_timm('timm_teacher', seed=1)
+    runner = train(make('timm_live', dict(**teacher, views=VIEWS)))
+    assert runner.model.teacher.module.num_classes == 12
+    store(make('x', teacher), 'timm_store')
+    header = json.loads(Path('timm_store/header.json').read_text())
+    assert header['record']['shape'] == [10]
+    logits = LogitStore('timm_store').read([(0, index) for index in range(IMAGES)])
+    assert isinstance(logits, torch.Tensor) and logits.std(0).min() > 0.1
+    runs = cwd / 'timm_stored', cwd / 'timm_live'
+    train(make('timm_stored', dict(**teacher, cache='timm_store')))
+    assert_same_runs(*runs)
+    found, expected = (
+        weights(run)['message_hub']['runtime_info']['teacher'] for run in runs
+    )
+    assert found == expected == header['metrics']
+    Path('timm_teacher').rename('timm_moved')
+    teacher |= dict(timm='timm_moved', cache='timm_store')
+    build_model(make('x', teacher)).load_teacher()
+    save_timm('timm_other', seed=2)
+    for changes, message in (
+        (dict(timm='timm_other'), r'timm\.source is timm_other and was'),
+        (dict(timm='resnet18'), r'timm\.source is resnet18 and was'),
+        (dict(checkpoint=None), r'teacher\.checkpoint is None and was pretrained'),
+        (dict(class_map=None), r'class_map is None and was names'),
+        (dict(preprocess='student'), r'preprocess is student and was not set'),
+        (dict(resize=8), r'resize\[0\] is 8 and was 16'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            build_model(make('x', teacher | changes)).load_teacher()
+
+
+def test_several_teachers_are_not_stored(cwd: Path) -> None:
+    cfg = classification(cwd / 'x', {})
+    cfg.model.teacher = [cfg.model.teacher, cfg.model.teacher]
+    with pytest.raises(ValueError, match='of one teacher, but the config has a list'):
+        store(cfg, 'never')
+
+
+def test_a_student_of_other_classes(cwd: Path, cache: str) -> None:
+    cfg = classification(cwd / 'x', dict(cache=cache))
+    cfg.model.student.head.num_classes = 9
+    with pytest.raises(ValueError, match='store are of 10 classes, but the student ha'):
+        build_model(cfg).load_teacher()
+
+
 @pytest.fixture(scope='module')
 def scenes(cwd: Path) -> Path:
     """A few random images in the layout of Cityscapes."""
