@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command_lines import CONFIGS, REPO, attempt, run
+from command_lines import CONFIGS, REPO, attempt, call, run
 
 COMPARE = (sys.executable, REPO / 'tools' / 'compare.py')
 SUITE = f"""
@@ -129,22 +129,23 @@ def test_killed_at_any_moment_the_table_is_the_same(
         assert curve == expected[key]
 
 
-def test_rows_share_stored_logits(tmp_path: Path) -> None:
-    short = SUITE.replace("max_epochs': 2", "max_epochs': 1").replace('[0, 1]', '[0]')
-    (tmp_path / 'mine.py').write_text(short)
-    command = (*COMPARE, 'mine.py', '--cache-teacher', '1')
-    result = run(*command, '--jobs', '2', cwd=tmp_path, timeout=240)
-    assert '(4 of 4)' in result.stdout
+def test_rows_share_stored_logits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    changes = "del rows['plain']\noptions['train_dataloader.dataset.indices'] = 70\n"
+    (tmp_path / 'mine.py').write_text(SUITE.replace('[0, 1]', '[0]') + changes)
+    command = ('compare', 'mine.py', '--cache-teacher', '2')
+    call(*command, '--jobs', '1')
+    assert '(3 of 3)' in capsys.readouterr().out
     (store,) = (tmp_path / 'work_dirs/compare/stored_logits').iterdir()
-    assert (store / 'store' / 'view_0000.bin').stat().st_size == 1297 * 48
-    found = {line['name']: line['results'] for line in results(tmp_path)['lines']}
-    assert {name: list(runs) for name, runs in found.items()} == {
-        'plain': ['0'],
-        'DHKD': ['0'],
-    }
-    (log,) = tmp_path.glob('work_dirs/compare/dhkd/*views=1*/seed0/compare.log')
+    assert (store / 'store' / 'view_0001.bin').stat().st_size == 70 * 48
+    (line,) = results(tmp_path)['lines']
+    assert line['name'] == 'DHKD' and list(line['results']) == ['0']
+    (log,) = tmp_path.glob('work_dirs/compare/dhkd/*/seed0/compare.log')
     assert 'the teacher is not loaded' in log.read_text()
-    assert '0 of 4 runs to do' in run(*command, '--dry-run', cwd=tmp_path).stdout
+    call(*command, '--dry-run')
+    assert '0 of 3 runs to do' in capsys.readouterr().out
 
 
 def test_errors_come_before_the_first_run(tmp_path: Path) -> None:
