@@ -165,13 +165,16 @@ def _is_there(path: Path, digits: str | None) -> bool:
 
 
 def _sha256_begins_with(path: Path, digits: str) -> bool:
-    if not path.is_file():
-        return False
+    return path.is_file() and sha256_of(path).startswith(digits)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
     sha256 = hashlib.sha256()
     with path.open('rb') as file:
         while block := file.read(2**20):
             sha256.update(block)
-    return sha256.hexdigest().startswith(digits)
+    return sha256.hexdigest()
 
 
 def weights_of(checkpoint: Mapping[str, Any], source: str | Path = '') -> StateDict:

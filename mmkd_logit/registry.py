@@ -8,6 +8,7 @@ from __future__ import annotations
 from mmkd_logit.compat import INSTALL_HINT, check_stack, register_config_packages
 
 try:
+    from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
     from mmengine.registry import DATASETS as MMENGINE_DATASETS
     from mmengine.registry import HOOKS as MMENGINE_HOOKS
     from mmengine.registry import MODELS as MMENGINE_MODELS
@@ -45,10 +46,23 @@ DATASETS = Registry(
     scope='mmkd_logit',
     locations=['mmkd_logit.datasets'],
 )
+DATA_SAMPLERS = Registry(
+    'data sampler',
+    parent=MMENGINE_DATA_SAMPLERS,
+    scope='mmkd_logit',
+    locations=['mmkd_logit.datasets'],
+)
 ROW_TRANSFORMS = Registry(
     'row_transform',
     scope='mmkd_logit',
     locations=['mmkd_logit.models.losses'],
 )
 
-__all__ = ['DATASETS', 'HOOKS', 'MODELS', 'OPTIM_WRAPPERS', 'ROW_TRANSFORMS']
+__all__ = [
+    'DATASETS',
+    'DATA_SAMPLERS',
+    'HOOKS',
+    'MODELS',
+    'OPTIM_WRAPPERS',
+    'ROW_TRANSFORMS',
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,32 @@ def side_rng() -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(torch.initial_seed() + 1)
         yield
+
+
+@contextmanager
+def kept_rng() -> Iterator[None]:
+    """Put Python's, NumPy's and torch's generators of the CPU back afterwards."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+
+
+def seed_cpu(*words: int) -> None:
+    """Seed Python, NumPy and torch on the CPU from several integers, in a few us.
+
+    Args:
+        words (int): Such as seed, view and index; other words, another seed.
+    """
+    text = ' '.join(map(str, words)).encode()
+    seed = int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), 'little')
+    random.seed(seed)
+    np.random.seed(seed)
+    # torch.manual_seed would seed the GPUs as well.
+    torch.default_generator.manual_seed(seed)
 
 
 def seed_all(*words: int) -> None:

@@ -21,6 +21,7 @@ from rich.table import Table
 from mmkd_logit.suites import (
     Report,
     Run,
+    StoreRun,
     Suite,
     make_slots,
     plan_runs,
@@ -29,6 +30,7 @@ from mmkd_logit.suites import (
     suite_of_configs,
     train_all,
 )
+from mmkd_logit.suites.suite import VIEWS
 from mmkd_logit.visualization import plot_curves, plot_seeds, read_curves, save
 
 
@@ -58,6 +60,13 @@ def parse_args() -> argparse.Namespace:
         default={},
         metavar='KEY=VALUE',
         help='override settings of all configs, as train.py does',
+    )
+    what.add_argument(
+        '--cache-teacher',
+        type=int,
+        metavar='V',
+        help="store each teacher's logits once, of V views of each image, and train "
+        'all rows that distil it from them',
     )
     where = parser.add_argument_group('where it runs')
     where.add_argument(
@@ -125,7 +134,8 @@ def read_arguments(args: argparse.Namespace) -> Suite:
             suite = replace(suite, **{name: getattr(args, name)})
     if args.sweep:
         suite = suite.sweep(read_choices(args.sweep))
-    return suite.with_options(args.cfg_options)
+    views = {} if args.cache_teacher is None else {VIEWS: args.cache_teacher}
+    return suite.with_options({**args.cfg_options, **views})
 
 
 def settle_conflicts(runs: Sequence[Run], restart: bool) -> None:
@@ -212,7 +222,8 @@ def main() -> int:
     suite = read_arguments(args)
     prepare_data(suite)
     suite.check()
-    runs = plan_runs(suite, args.work_dir, args.threads)
+    stored = args.cache_teacher is not None
+    runs = plan_runs(suite, args.work_dir, args.threads, stored)
     trained = [run.row for run in runs if run.is_teacher]
     for teacher in suite.teachers:
         if teacher not in trained:
@@ -228,6 +239,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print('Stopped. The same command goes on from here.')
         return 130
+    runs = [run for run in runs if not isinstance(run, StoreRun)]
     report = Report.of_runs(suite, runs, args.threads)
     out = args.out or args.work_dir / suite.name
     report.write(out)

@@ -19,8 +19,10 @@ from mmkd_logit.apis.models import (
     segment,
 )
 from mmkd_logit.apis.runner import build_runner
+from mmkd_logit.apis.stored_logits import StoreSettings, store_logits
 
 __all__ = [
+    'StoreSettings',
     'add_common_arguments',
     'add_model_argument',
     'add_samples_argument',
@@ -36,4 +38,5 @@ __all__ = [
     'predict_models',
     'read_config',
     'segment',
+    'store_logits',
 ]

@@ -17,6 +17,7 @@ from mmengine.runner import Runner
 
 from mmkd_logit.apis.config import check_data
 from mmkd_logit.checkpoint import load_strictly, read_checkpoint, weights_of
+from mmkd_logit.engine.hooks.teacher_check_hook import class_names
 from mmkd_logit.models import LogitDistiller
 from mmkd_logit.models.distillers.predictions import (
     Predictions,
@@ -29,6 +30,7 @@ from mmkd_logit.models.distillers.predictions import (
 from mmkd_logit.registry import MODELS
 from mmkd_logit.released_names import match_names
 from mmkd_logit.tasks import SegmentationTask, task_of
+from mmkd_logit.views import without_view_keys
 
 # In place of a checkpoint: the teacher of a distiller, with its own weights.
 _TEACHER = 'teacher'
@@ -281,16 +283,17 @@ def _predict(
     loader = sample_loader(like.dataset, indices, like)
     meta = getattr(like.dataset, 'metainfo', {})
     if isinstance(model, LogitDistiller) and as_teacher:
-        names = meta.get('classes')
-        model.class_names = tuple(map(str, names)) if names else None
+        model.class_names = class_names(like.dataset)
         model.load_teacher()
         return predict_as_teacher(model, loader), meta
     return predict(classifier, layer, loader), meta
 
 
 def _distiller(config: str, label: str) -> tuple[Config, LogitDistiller]:
-    """A distiller whose teacher is looked at; its student is not."""
+    """A distiller whose teacher is looked at, live; its student is not."""
     cfg = Config.fromfile(config)
+    if 'teacher' in cfg.model:
+        cfg.model.teacher = without_view_keys(cfg.model.teacher)
     model = build_model(cfg)
     if not isinstance(model, LogitDistiller):
         raise ValueError(

@@ -12,6 +12,8 @@ from mmengine.runner import Runner
 
 from mmkd_logit.apis.config import check_constructor
 from mmkd_logit.compat import MMENGINE_HOOKS
+from mmkd_logit.models.settings import is_distiller
+from mmkd_logit.views import takes_views, with_views
 
 
 def _drop_hooks(cfg: Config) -> None:
@@ -22,8 +24,31 @@ def _drop_hooks(cfg: Config) -> None:
             del hooks[name]
 
 
+def _show_views(cfg: Config) -> None:
+    """Let the training set show views where the teacher's settings ask for them."""
+    loader = cfg.get('train_dataloader')
+    teacher = cfg.model.get('teacher') if is_distiller(cfg.model) else None
+    if loader is None or teacher is None or not takes_views(teacher):
+        return
+    hooks = cfg.get('custom_hooks') or []
+    if any('SwitchRecipeHook' in str(hook.get('type')) for hook in hooks):
+        raise ValueError(
+            'teacher.cache and teacher.views need one pipeline for the whole training, '
+            'but SwitchRecipeHook changes it. Remove the hook, or run the teacher live '
+            'without views.'
+        )
+    if (cfg.get('default_hooks') or {}).get('sampler_seed', True) is None:
+        raise ValueError(
+            'teacher.cache and teacher.views take the epoch from the sampler, which '
+            'default_hooks.sampler_seed tells it. Do not set that to None.'
+        )
+    cfg.train_dataloader = with_views(loader, teacher)
+
+
 def build_runner(cfg: Config) -> Runner:
     """Build the Runner; several processes work without a GPU too.
+
+    The training set shows views where the teacher's settings ask for them.
 
     Args:
         cfg (Config): As :func:`read_config` gives it.
@@ -32,6 +57,7 @@ def build_runner(cfg: Config) -> Runner:
         Runner: Of the type that the config asks for.
     """
     check_constructor(cfg)
+    _show_views(cfg)
     _drop_hooks(cfg)
     if cfg.launcher == 'pytorch' and get_device() == 'cpu':
         # mmengine takes a GPU for granted in both places.

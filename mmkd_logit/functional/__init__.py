@@ -20,6 +20,7 @@ from mmkd_logit.functional.gkl import gkl_loss
 from mmkd_logit.functional.gradient_shares import gradient_shares
 from mmkd_logit.functional.kd import kd_loss
 from mmkd_logit.functional.kendall_tau import kendall_tau, kendall_tau_loss
+from mmkd_logit.functional.lump_classes import lump_classes
 from mmkd_logit.functional.mlkd import (
     batch_correlation_loss,
     class_correlation_loss,
@@ -61,6 +62,7 @@ __all__ = [
     'kendall_tau',
     'kendall_tau_loss',
     'mean_off_diagonal',
+    'lump_classes',
     'multi_temperature_kd_loss',
     'neural_collapse',
     'nkd_loss',

@@ -25,6 +25,9 @@ class LogitRows:
             from, shape (N,): the same in every epoch, another for every image.
         batch_index (Tensor, optional): Place in the batch of the image that each row
             comes from, shape (N,). An image that is there twice has two places.
+        top (Tensor, optional): Classes of the teacher's largest logits, shape (N, k),
+            if only those are known: its others are equal, and weigh together what
+            they do. Defaults to None, all are known.
         members (tuple[Tensor | None, ...]): Logits of each of several teachers, shape
             (N, C), None for one that rests. Empty if there is one.
 
@@ -38,6 +41,7 @@ class LogitRows:
     labels: Tensor | None = None
     image_index: Tensor | None = None
     batch_index: Tensor | None = None
+    top: Tensor | None = None
     members: tuple[Tensor | None, ...] = ()
 
     def __post_init__(self) -> None:
@@ -129,6 +133,7 @@ class LogitRows:
             some(self.labels),
             some(self.image_index),
             some(self.batch_index),
+            some(self.top),
             tuple(map(some, self.members)),
         )
 

@@ -2,7 +2,7 @@
 
 from mmkd_logit.suites.jobs import Slot, make_slots, train_all
 from mmkd_logit.suites.report import Report
-from mmkd_logit.suites.run import Run, plan_runs
+from mmkd_logit.suites.run import Run, StoreRun, plan_runs
 from mmkd_logit.suites.suite import (
     Row,
     Suite,
@@ -16,6 +16,7 @@ __all__ = [
     'Row',
     'Run',
     'Slot',
+    'StoreRun',
     'Suite',
     'make_slots',
     'plan_runs',

@@ -119,11 +119,11 @@ def train_all(
             while waiting or jobs:
                 to_come = {run.name for run in [*waiting, *(job.run for job in jobs)]}
                 for run in list(waiting):
-                    teacher = '' if run.teacher is None else run.teacher.name
-                    if teacher in failures:
-                        failures[run.name] = f'{teacher} failed, which it needs'
+                    needed = '' if run.needs is None else run.needs.name
+                    if needed in failures:
+                        failures[run.name] = f'{needed} failed, which it needs'
                         waiting.remove(run)
-                    elif free and teacher not in to_come:
+                    elif free and needed not in to_come:
                         _start(run, waiting, free, jobs, display)
                 time.sleep(_LOOK)
                 for job in list(jobs):

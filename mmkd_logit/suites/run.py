@@ -9,8 +9,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -19,11 +19,14 @@ from mmengine.config import Config
 
 from mmkd_logit.apis import check_resume, config_name
 from mmkd_logit.compat import shipped_folder
+from mmkd_logit.flat import difference, leaves
 from mmkd_logit.models.settings import is_distiller, is_probe
 from mmkd_logit.suites.suite import (
+    CACHE,
     CHECKPOINT,
     OF_STUDENTS,
     OF_TEACHERS,
+    VIEWS,
     Row,
     Suite,
     as_arguments,
@@ -37,6 +40,15 @@ from mmkd_logit.visualization import RunLog, log_files
 _RECORD, _LOG, _LOCK = 'compare.json', 'compare.log', 'compare.lock'
 # What differs between two runs of one config.
 _OF_THE_RUN = ('launcher', 'randomness.seed', 'work_dir')
+_OF_VIEWS = (f'{OF_TEACHERS}view',)
+# What stored logits depend on, beside the teacher.
+_OF_STORES = (
+    OF_TEACHERS,
+    'data_preprocessor',
+    'default_scope',
+    'model.student.data_preprocessor',
+    'train_dataloader.dataset',
+)
 
 
 @dataclass
@@ -54,6 +66,7 @@ class Run:
             it: it distils that of a teacher, and probes that of a student.
         length (int): Number of epochs, or of iterations, that it trains.
         is_teacher (bool): Whether others need its checkpoint.
+        store (StoreRun, optional): What stores the teacher's logits for it.
     """
 
     row: Row
@@ -63,6 +76,12 @@ class Run:
     teacher: Run | None
     length: int
     is_teacher: bool = False
+    store: StoreRun | None = None
+
+    @property
+    def needs(self) -> Run | None:
+        """What must be done before it."""
+        return self.store or self.teacher
 
     @property
     def name(self) -> str:
@@ -101,14 +120,7 @@ class Run:
         record = self.record()
         if not record:
             return 'it was not made by compare.py' if log_files(self.work_dir) else ''
-        there, here = record['made_from'], self.made_from
-        differing = [
-            f'{key} is {here.get(key, "not set")} and was {there.get(key, "not set")}'
-            for key in {**here, **there}
-            if here.get(key) != there.get(key)
-        ]
-        rest = f', and {len(differing) - 3} more' if len(differing) > 3 else ''
-        return '; '.join(differing[:3]) + rest
+        return difference(self.made_from, record['made_from'])
 
     @property
     def done(self) -> bool:
@@ -144,7 +156,23 @@ class Run:
         Returns:
             list[str]: A command line.
         """
-        options = {**self.row.options, 'randomness.seed': self.seed}
+        options: dict[str, Any] = {'randomness.seed': self.seed}
+        if self.store is not None:
+            options[CACHE] = str(self.store.folder)
+        arguments = ['--work-dir', str(self.work_dir)]
+        checkpoint = self.checkpoint()
+        resume = ['--resume', str(checkpoint)] if checkpoint else []
+        return [*self._launch('train.py', processes, arguments, options), *resume]
+
+    def _launch(
+        self,
+        tool: str,
+        processes: int,
+        arguments: Sequence[str],
+        options: Mapping[str, Any],
+    ) -> list[str]:
+        """A tool on the row's config, with its teacher."""
+        options = {**self.row.options, **options}
         if self.teacher is not None:
             key = CHECKPOINT if self.row.student is None else OF_STUDENTS
             options[key] = str(self.teacher.checkpoint())
@@ -152,14 +180,12 @@ class Run:
         if processes > 1:
             launch += ['-m', 'torch.distributed.run', '--standalone']
             launch += [f'--nproc_per_node={processes}']
-        command = [
-            *(*launch, str(shipped_folder('tools') / 'train.py'), str(self.row.config)),
-            *('--work-dir', str(self.work_dir)),
+        return [
+            *(*launch, str(shipped_folder('tools') / tool), str(self.row.config)),
+            *arguments,
             *('--launcher', 'pytorch' if processes > 1 else 'none'),
             *('--cfg-options', *as_arguments(options)),
         ]
-        checkpoint = self.checkpoint()
-        return command + (['--resume', str(checkpoint)] if checkpoint else [])
 
     def lock(self) -> IO[str] | None:
         """Hold the work dir, for as long as this process or its children hold the file.
@@ -219,7 +245,37 @@ class Run:
         return self.work_dir.rename(next(path for path in paths if not path.exists()))
 
 
-def plan_runs(suite: Suite, work_dir: Path, threads: int = 1) -> list[Run]:
+class StoreRun(Run):
+    """Stores a teacher's logits for the runs that distil it."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.row.name
+
+    @property
+    def folder(self) -> Path:
+        """Where the store is."""
+        return self.work_dir / 'store'
+
+    @property
+    def done(self) -> bool:
+        """Whether the store is there, and is this very one."""
+        return self.folder.is_dir() and super().done
+
+    def checkpoint(self) -> Path | None:
+        """None: it goes on by itself."""
+        return None
+
+    def command(self, processes: int = 1) -> list[str]:
+        """What stores the logits, or goes on with it."""
+        arguments = [str(self.folder), '--views', self.made_from[VIEWS]]
+        return self._launch('cache_teacher.py', processes, arguments, {})
+
+
+def plan_runs(
+    suite: Suite, work_dir: Path, threads: int = 1, stored: bool = False
+) -> list[Run]:
     """All runs of a suite, those of the teachers first, then of students to be probed.
 
     A teacher is not trained where a row's options name its checkpoint. Nor is it where
@@ -230,9 +286,11 @@ def plan_runs(suite: Suite, work_dir: Path, threads: int = 1) -> list[Run]:
         suite (Suite): The suite.
         work_dir (Path): The folder of all work dirs. Suites share the runs in it.
         threads (int): Number of CPU threads that a run uses. Defaults to 1.
+        stored (bool): Whether the logits of teachers that have ``views`` are stored
+            once, for all runs that show the same views. Defaults to False.
 
     Returns:
-        list[Run]: Then row by row, seed by seed.
+        list[Run]: Then what stores logits, then row by row, seed by seed.
 
     Raises:
         ValueError: If a command line cannot name the folder.
@@ -242,6 +300,8 @@ def plan_runs(suite: Suite, work_dir: Path, threads: int = 1) -> list[Run]:
             f'--work-dir {str(work_dir)!r} must not hold spaces, commas or brackets: '
             'tools/train.py could not be told where the teacher is.'
         )
+
+    stores: dict[Path, StoreRun] = {}
 
     def plan(row: Row, needs: Mapping[int, Run | None], is_teacher: bool) -> list[Run]:
         """The runs of a row by seed, and what each needs, if that is trained."""
@@ -256,9 +316,15 @@ def plan_runs(suite: Suite, work_dir: Path, threads: int = 1) -> list[Run]:
             made_from = {**settings, 'threads': str(threads), 'version': __version__}
             if teacher is not None:
                 made_from['teacher'] = _digest(teacher.made_from)
+            store = None
+            if stored and VIEWS in row.options:
+                store = _plan_store(row, settings, teacher, work_dir, threads)
+                store = stores.setdefault(store.work_dir, store)
             made_from['seed'] = str(seed)
             at = folder / f'seed{seed}'
-            found.append(Run(row, seed, at, made_from, teacher, length, is_teacher))
+            found.append(
+                Run(row, seed, at, made_from, teacher, length, is_teacher, store)
+            )
         return found
 
     before: list[Run] = []
@@ -276,11 +342,33 @@ def plan_runs(suite: Suite, work_dir: Path, threads: int = 1) -> list[Run]:
         teacher = trained(row.teacher or suite.teacher, 0)
         needs = {seed: trained(row.student, seed) or teacher for seed in suite.seeds}
         runs += plan(row, needs, False)
+    runs = [*stores.values(), *runs]
     # Backwards: a teacher is needed only where its student is.
     for run in reversed(before):
         if any(each.teacher is run for each in runs):
             runs.insert(0, run)
     return runs
+
+
+def _plan_store(
+    row: Row,
+    settings: Mapping[str, str],
+    teacher: Run | None,
+    work_dir: Path,
+    threads: int,
+) -> StoreRun:
+    """What stores the logits for a row: the same for all on the same images."""
+    made_from = {
+        **{k: v for k, v in settings.items() if k.startswith(_OF_STORES)},
+        'threads': str(threads),
+        'version': __version__,
+    }
+    if teacher is not None:
+        made_from['teacher'] = _digest(teacher.made_from)
+    key = _digest(made_from)[:8]
+    name = f'logits of {teacher.row.name if teacher else "the teacher"} ({key})'
+    folder = work_dir / 'stored_logits' / f'{row.config.stem}_{key}'
+    return StoreRun(replace(row, name=name), 0, folder, made_from, teacher, 1)
 
 
 def _needs(row: Row, cfg: Config, teacher: Run) -> bool:
@@ -309,21 +397,11 @@ def _folder_name(row: Row) -> str:
 
 def _settings(cfg: Config, with_teacher: bool) -> dict[str, str]:
     """The settings of a config by their dotted keys, but for those of a single run."""
-    found = dict(_leaves(cfg.to_dict()))
+    found = dict(leaves(cfg.to_dict()))
     of_another = (OF_TEACHERS, OF_STUDENTS)
     dropped = _OF_THE_RUN if with_teacher else (*_OF_THE_RUN, *of_another)
-    return {k: v for k, v in found.items() if not k.startswith(dropped)}
-
-
-def _leaves(settings: Any, key: str = '') -> Iterator[tuple[str, str]]:
-    if isinstance(settings, Mapping) and settings:
-        for name, value in settings.items():
-            yield from _leaves(value, f'{key}.{name}' if key else str(name))
-    elif isinstance(settings, list | tuple) and settings:
-        for place, value in enumerate(settings):
-            yield from _leaves(value, f'{key}[{place}]')
-    else:
-        yield key, str(settings)
+    views = {k: v for k, v in found.items() if k.startswith(_OF_VIEWS)}
+    return {**{k: v for k, v in found.items() if not k.startswith(dropped)}, **views}
 
 
 def _digest(settings: Mapping[str, str]) -> str:

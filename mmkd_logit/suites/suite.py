@@ -29,7 +29,9 @@ _KEYS_OF_STUDENTS = ('config', 'options', 'teacher')
 # What a published number can be; a value where the paper does not say.
 _PUBLISHED = ('best', 'last', 'value')
 OF_TEACHERS = 'model.teacher.'
-CHECKPOINT = f'{OF_TEACHERS}checkpoint'
+CACHE, CHECKPOINT, VIEWS = (
+    f'{OF_TEACHERS}{name}' for name in ('cache', 'checkpoint', 'views')
+)
 OF_STUDENTS = 'model.checkpoint'
 # Metrics in percent that an evaluator of the toolboxes logs, by its type.
 _LOGGED = {
@@ -181,7 +183,14 @@ class Suite:
 
         def changed(row: Row) -> Row:
             # Only where it matters: reading all configs takes time.
-            has_teacher = for_all != options and is_distiller(row.read().model)
+            model = row.read().model if for_all != options else {}
+            has_teacher = is_distiller(model)
+            if has_teacher and not isinstance(model['teacher'], dict):
+                named = next(key for key in options if key not in for_all)
+                raise ValueError(
+                    f'Row {row.name!r} has several teachers, so that {named} cannot be '
+                    'set. Leave out the row, or that.'
+                )
             return replace(
                 row,
                 options={**row.options, **(options if has_teacher else for_all)},
@@ -264,6 +273,8 @@ class Suite:
                     f'Row {row.name!r} has the teacher {config}, but the suite trains '
                     f'{teacher.config}. Give the row that teacher.'
                 )
+            return
+        if settings.get('cache') is not None:
             return
         checkpoint = settings.get('checkpoint')
         is_path = checkpoint is not None and '://' not in checkpoint

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -67,6 +67,13 @@ class ClassificationTask(Task):
 
     def meet_teachers(self, teachers: Sequence[nn.Module]) -> None:
         """Their logits need nothing."""
+
+    def meet_stored(self, traits: Mapping[str, Any]) -> None:
+        """They need nothing."""
+
+    def traits(self) -> dict[str, Any]:
+        """There is nothing to tell."""
+        return {}
 
     def run_student(
         self, student: Any, inputs: Tensor, data_samples: Sequence[Any], labels: Any

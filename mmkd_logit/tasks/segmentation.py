@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -77,6 +77,15 @@ class SegmentationTask(Task):
     def _corners_of(self, teacher: nn.Module) -> bool:
         head = _last_head(teacher)[1] if self.fits(teacher) else teacher
         return getattr(head, 'align_corners', self.align_corners)
+
+    def meet_stored(self, traits: Mapping[str, Any]) -> None:
+        """Its maps are resized as its own head resized them."""
+        self.teacher_align_corners = [traits['align_corners']]
+
+    def traits(self) -> dict[str, Any]:
+        """How the teacher's maps are resized."""
+        (corners,) = self.teacher_align_corners
+        return {'align_corners': corners}
 
     def read_labels(self, inputs: Tensor, data_samples: Sequence[Any]) -> Tensor:
         """The label maps, shape (N, H, W); ``UNKNOWN`` where there is none.

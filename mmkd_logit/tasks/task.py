@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -85,6 +85,18 @@ class Task(ABC):
         Args:
             teachers (Sequence[nn.Module]): Their models.
         """
+
+    @abstractmethod
+    def meet_stored(self, traits: Mapping[str, Any]) -> None:
+        """Remember what stored logits need.
+
+        Args:
+            traits (Mapping[str, Any]): What :meth:`traits` gave when they were stored.
+        """
+
+    @abstractmethod
+    def traits(self) -> dict[str, Any]:
+        """What the logits of the only teacher need, as stored with them."""
 
     @classmethod
     def count_classes(cls, model: nn.Module) -> int | None:

@@ -208,11 +208,14 @@ def plot_class_iou(
     for index, each in enumerate(ious.values()):
         style = line_style(index) | {'linestyle': 'none'}
         left.plot(each[order], range(len(order)), **style)
-    titles = {'boundary': 'distance to a boundary', 'size': 'size of the object'}
+    titles = {
+        'boundary': f'over {plain}, by distance to a boundary',
+        'size': f'over {plain}, by size of the object',
+    }
     for row, (kind, title) in enumerate(titles.items()):
         axis = figure.add_subplot(grid[row, 1])
         names = bin_names(kind)
-        axis.set(title=title, xlabel='pixels', ylabel=f'accuracy over {plain}')
+        axis.set(title=title, xlabel='pixels', ylabel='gain in accuracy')
         axis.set_xticks(range(len(names)), names)
         axis.axhline(0, color='0.6', linewidth=0.8)
         for index, (label, found) in enumerate(scores.items()):

@@ -6,6 +6,26 @@ import torch
 from mmkd_logit.structures import LogitRows
 
 
+def test_some_rows_keep_every_part() -> None:
+    logits, numbers = torch.randn(4, 5), torch.arange(4)
+    rows = LogitRows(
+        student=logits,
+        teacher=2 * logits,
+        aux=3 * logits,
+        labels=numbers,
+        image_index=numbers + 1,
+        batch_index=numbers + 2,
+        top=torch.randint(5, (4, 2)),
+        members=(4 * logits, None),
+    )
+    index = torch.tensor([3, 1])
+    for part, whole in zip(vars(rows.take(index)).values(), vars(rows).values()):
+        if isinstance(whole, tuple):
+            assert part[1] is None and torch.equal(part[0], whole[0][index])
+        else:
+            assert torch.equal(part, whole[index])
+
+
 def test_clear_errors() -> None:
     logits = torch.zeros(4, 5)
     with pytest.raises(ValueError, match=r'teacher has the shape \(4, 6\).* \(4, 5\)'):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from scripted_runs import write_run
 
-from mmkd_logit.suites import Row, Run, Suite, plan_runs
+from mmkd_logit.suites import Row, Run, StoreRun, Suite, plan_runs
 
 
 @pytest.fixture
@@ -33,6 +33,56 @@ def test_plan(suite: Suite, tmp_path: Path) -> None:
     assert (plain.teacher, distilled.teacher) == (None, teacher)
     assert plain.length == 3
     assert not any(run.done for run in runs)
+
+
+def test_rows_on_the_same_images_share_stored_logits(
+    suite: Suite, distiller: Path, tmp_path: Path
+) -> None:
+    rows = [
+        *suite.rows,
+        Row('KD, tau 1', distiller, {'model.losses.kd.tau': 1.0}),
+        Row('KD, fit', distiller, {'train_dataloader.dataset.split': 'fit'}),
+    ]
+    plain = replace(suite, rows=rows, seeds=[0])
+    views = plain.with_options({'model.teacher.views': 4})
+    live = plan_runs(views, tmp_path / 'runs')
+    runs = plan_runs(views, tmp_path / 'runs', stored=True)
+    stores = [run for run in runs if isinstance(run, StoreRun)]
+    students = [run for run in runs if run not in stores]
+    assert [run.name for run in students] == [run.name for run in live]
+    # From a store or not, it is the same run; without views it is another.
+    assert [run.made_from for run in students] == [run.made_from for run in live]
+    without = plan_runs(plain, tmp_path / 'runs')
+    assert [a.work_dir == b.work_dir for a, b in zip(live, without)] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+    assert [run.store for run in students] == [
+        None,
+        None,
+        stores[0],
+        stores[0],
+        stores[1],
+    ]
+    teacher = students[0]
+    assert [store.teacher for store in stores] == [teacher, teacher]
+    assert (students[2].needs, stores[0].needs) == (stores[0], teacher)
+    assert students[1].needs is None
+    write_run(teacher, {3: 50.0})
+    command = stores[1].command()
+    assert command[1].endswith('cache_teacher.py')
+    assert command[3:6] == [str(stores[1].folder), '--views', '4']
+    assert 'train_dataloader.dataset.split=fit' in command
+    assert any(word.startswith('model.teacher.checkpoint=') for word in command)
+    assert f'model.teacher.cache={stores[1].folder}' in students[4].command()
+    stores[0].work_dir.mkdir(parents=True)
+    stores[0].write(done=True)
+    assert not stores[0].done
+    stores[0].folder.mkdir()
+    assert stores[0].done
 
 
 def test_each_pair_has_its_teacher(

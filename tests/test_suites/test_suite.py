@@ -259,6 +259,11 @@ def test_a_teacher_that_needs_no_training(
     other.write_text(f"_base_ = './distilled.py'\nmodel = dict(teacher={teacher})\n")
     suite = make_suite(config, rows=[Row('a', other)], teacher=Row('teacher', config))
     suite.check()
+    if teacher.startswith('['):
+        with pytest.raises(
+            ValueError, match="Row 'a' has several teachers, so that mo"
+        ):
+            suite.with_options({'seed': 1, 'model.teacher.views': 2})
     cfg = suite.rows[0].read()
     assert toolbox_teacher(cfg) is None and has_checkpoint(cfg)
 

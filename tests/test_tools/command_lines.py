@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import runpy
 import signal
 import socket
 import sys
@@ -79,8 +80,26 @@ def tool(name: str) -> ModuleType:
 
 def call(name: str, *args: str | Path) -> None:
     """Run a script below tools in this process, which saves the time of its imports."""
-    with patch.object(sys, 'argv', [f'{name}.py', *map(str, args)]):
-        tool(name).main()
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    try:
+        with patch.object(sys, 'argv', [f'{name}.py', *map(str, args)]):
+            tool(name).main()
+    finally:
+        signal.signal(signal.SIGTERM, on_sigterm)
+
+
+def last_words(name: str, *args: str | Path) -> str:
+    """What a script below tools ends with where it fails, run in this process."""
+    path = str(REPO / 'tools' / f'{name}.py')
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    try:
+        with patch.object(sys, 'argv', [path, *map(str, args)]):
+            runpy.run_path(path, run_name='__main__')
+    except SystemExit as error:
+        return str(error.code)
+    finally:
+        signal.signal(signal.SIGTERM, on_sigterm)
+    raise AssertionError(f'{name} did not fail')
 
 
 def free_port() -> dict[str, str]:
@@ -117,8 +136,8 @@ def small(dataset: str, epochs: int = 1) -> dict[str, Any]:
 
 def with_tests() -> dict[str, str]:
     """Environment in which the modules beside the tests are found."""
-    path = [str(REPO / 'tests'), os.environ.get('PYTHONPATH', '')]
-    return {'PYTHONPATH': os.pathsep.join(filter(None, path))}
+    path = [REPO / 'tests', Path(__file__).parent, os.environ.get('PYTHONPATH', '')]
+    return {'PYTHONPATH': os.pathsep.join(map(str, filter(None, path)))}
 
 
 def train_small(

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command_lines import CONFIGS, REPO, attempt, run
+from command_lines import CONFIGS, REPO, attempt, call, run
 
 COMPARE = (sys.executable, REPO / 'tools' / 'compare.py')
 SUITE = f"""
@@ -127,6 +127,25 @@ def test_killed_at_any_moment_the_table_is_the_same(
     expected = metrics(cwd)
     for key, curve in metrics(tmp_path).items():
         assert curve == expected[key]
+
+
+def test_rows_share_stored_logits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    changes = "del rows['plain']\noptions['train_dataloader.dataset.indices'] = 70\n"
+    (tmp_path / 'mine.py').write_text(SUITE.replace('[0, 1]', '[0]') + changes)
+    command = ('compare', 'mine.py', '--cache-teacher', '2')
+    call(*command, '--jobs', '1')
+    assert '(3 of 3)' in capsys.readouterr().out
+    (store,) = (tmp_path / 'work_dirs/compare/stored_logits').iterdir()
+    assert (store / 'store' / 'view_0001.bin').stat().st_size == 70 * 48
+    (line,) = results(tmp_path)['lines']
+    assert line['name'] == 'DHKD' and list(line['results']) == ['0']
+    (log,) = tmp_path.glob('work_dirs/compare/dhkd/*/seed0/compare.log')
+    assert 'the teacher is not loaded' in log.read_text()
+    call(*command, '--dry-run')
+    assert '0 of 3 runs to do' in capsys.readouterr().out
 
 
 def test_errors_come_before_the_first_run(tmp_path: Path) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import torch
+from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
+from torch.utils.data import DataLoader, Dataset
 
-from mmkd_logit.models import Teacher
+from mmkd_logit.models import LogitDistiller, Teacher
 from mmkd_logit.models.distillers import distiller_in
+from mmkd_logit.models.teachers import StoredTeacher
 from mmkd_logit.models.teachers.classes import match_class_names
 from mmkd_logit.registry import HOOKS
 from mmkd_logit.rng import side_rng
@@ -21,7 +24,8 @@ class TeacherCheckHook(Hook):
     classes) still gives logits, and distillation quietly fails. This makes it loud.
     If it names its classes, they must be those of the training set, in the same order,
     or found by the teacher's ``class_map``. Its metrics on the validation set are
-    logged as ``teacher/<metric>`` before training. A resumed run does not repeat it.
+    logged as ``teacher/<metric>`` before training. A resumed run does not repeat it. A
+    teacher whose logits are stored is judged by its metrics of that time.
 
     Args:
         metric (str, optional): The metric that is compared, such as 'accuracy/top1'.
@@ -60,23 +64,29 @@ class TeacherCheckHook(Hook):
         """Tell the distiller the names of the classes, before it loads its teacher."""
         if isinstance(runner._train_loop, BaseLoop):  # it trains
             model = distiller_in(runner.model, type(self).__name__)
-            model.class_names = _class_names(runner)
+            model.class_names = class_names(runner.train_dataloader.dataset)
 
     def before_train(self, runner: Runner) -> None:
         """Evaluate, log, compare."""
         if runner.iter > 0:
             return
-        teacher = distiller_in(runner.model, type(self).__name__).teacher
+        model = distiller_in(runner.model, type(self).__name__)
+        teacher = model.teacher
         for each in teacher.members.values():
             self._check_classes(runner, each)
-        if runner.val_loop is None:
+        if runner.val_loop is None and not isinstance(teacher, StoredTeacher):
             raise ValueError(
                 'TeacherCheckHook evaluates on the validation set, but the config has '
                 'no val_dataloader. Add one, or set default_hooks.teacher_check=None.'
             )
-        # A data loader draws a seed: without this, dropout would differ from then on.
-        with side_rng():
-            metrics = self._evaluate(runner)
+        if isinstance(teacher, StoredTeacher):
+            metrics = _stored_metrics(teacher)
+        else:
+            runner.logger.info(f'Evaluating {teacher.name} before training.')
+            loop = runner.val_loop
+            # A data loader draws a seed: without this, dropout would differ.
+            with side_rng():
+                metrics = evaluate_teacher(model, loop.evaluator, loop.dataloader)
         runner.message_hub.update_info('teacher', metrics)
         runner.visualizer.add_scalars(
             {f'teacher/{name}': value for name, value in metrics.items()}
@@ -99,8 +109,8 @@ class TeacherCheckHook(Hook):
                 'default_hooks.teacher_check.minimum.'
             )
 
-    def _check_classes(self, runner: Runner, teacher: Teacher) -> None:
-        theirs, ours = teacher.classes, _class_names(runner)
+    def _check_classes(self, runner: Runner, teacher: Teacher | StoredTeacher) -> None:
+        theirs, ours = teacher.classes, class_names(runner.train_dataloader.dataset)
         if not theirs or not ours or theirs == ours or teacher.class_map is not None:
             return
         found, missing = match_class_names(ours, theirs)
@@ -127,21 +137,40 @@ class TeacherCheckHook(Hook):
             )
         runner.logger.warning(what)
 
-    @torch.no_grad()
-    def _evaluate(self, runner: Runner) -> dict[str, float]:
-        model = distiller_in(runner.model, type(self).__name__)
-        evaluator = runner.val_loop.evaluator
-        loader = runner.val_loop.dataloader
-        runner.logger.info(f'Evaluating {model.teacher.name} before training.')
-        for batch in loader:
-            data = model.data_preprocessor(batch, False)
-            samples = model.teacher_predictions(data['inputs'], data['data_samples'])
-            evaluator.process(data_samples=samples, data_batch=batch)
-        return evaluator.evaluate(len(loader.dataset))
 
-
-def _class_names(runner: Runner) -> tuple[str, ...] | None:
-    """Names of the classes of the training set, if it has them."""
-    meta = getattr(runner.train_dataloader.dataset, 'metainfo', {})
-    names = meta.get('classes')
+def class_names(dataset: Dataset) -> tuple[str, ...] | None:
+    """Names of the classes of a data set, if it has them."""
+    names = getattr(dataset, 'metainfo', {}).get('classes')
     return tuple(map(str, names)) if names else None
+
+
+def _stored_metrics(teacher: StoredTeacher) -> dict[str, float]:
+    """What it reached on the validation set when its logits were stored."""
+    if teacher.metrics is None:
+        raise ValueError(
+            f'{teacher.name} cannot be evaluated: it is not loaded, and its logits '
+            'were stored without a val_dataloader. Set '
+            'default_hooks.teacher_check=None.'
+        )
+    return teacher.metrics
+
+
+@torch.no_grad()
+def evaluate_teacher(
+    model: LogitDistiller, evaluator: Evaluator, loader: DataLoader
+) -> dict[str, float]:
+    """Metrics of a distiller's teacher.
+
+    Args:
+        model (LogitDistiller): With its teacher loaded.
+        evaluator (Evaluator): mmengine's.
+        loader (DataLoader): Of the validation set.
+
+    Returns:
+        dict[str, float]: As the evaluator names them.
+    """
+    for batch in loader:
+        data = model.data_preprocessor(batch, False)
+        samples = model.teacher_predictions(data['inputs'], data['data_samples'])
+        evaluator.process(data_samples=samples, data_batch=batch)
+    return evaluator.evaluate(len(loader.dataset))  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mmkd_logit.functional import kendall_tau
 from mmkd_logit.functional._checks import check_finite
+from mmkd_logit.logit_store import TopRows
 from mmkd_logit.models.distillers.logit_tap import LogitTap
 from mmkd_logit.models.distillers.step_monitor import (
     StepMonitor,
@@ -23,11 +24,12 @@ from mmkd_logit.models.distillers.step_monitor import (
 )
 from mmkd_logit.models.losses import LogitLoss, losses_of, touch
 from mmkd_logit.models.settings import build_part, check_keys, is_distiller
-from mmkd_logit.models.teachers import Teacher, Teachers
+from mmkd_logit.models.teachers import StoredTeacher, build_teacher
 from mmkd_logit.registry import MODELS
 from mmkd_logit.rng import side_rng
 from mmkd_logit.structures import LogitRows, LogitStrips
 from mmkd_logit.tasks import find_logit_layer, layer_channels, task_of
+from mmkd_logit.views import takes_views
 
 
 @MODELS.register_module()
@@ -41,8 +43,11 @@ class LogitDistiller(BaseModel):
         student (dict): Config of the student, an ordinary mmpretrain classifier or
             mmseg segmentor.
         teacher (dict | list[dict]): Settings of :class:`Teacher`: what names it, as
-            ``config``, and ``checkpoint``. A list: those of several, each with
-            ``weight`` and ``name`` besides, see :class:`Teachers`.
+            ``config``, and ``checkpoint``; and ``cache``, the folder of its stored
+            logits, which then take its place, or ``views``, the number of views that
+            the training set shows to the live teacher, and ``view_seed``. A list:
+            those of several, each with ``weight`` and ``name`` besides, see
+            :class:`Teachers`.
         losses (dict[str, dict]): Configs of the distillation losses by name. Each is
             logged as ``loss_<name>``.
         aux_head (dict, optional): Config of DHKD's auxiliary head, on which losses
@@ -108,7 +113,8 @@ class LogitDistiller(BaseModel):
         self.student = student_model
         self.logit_layer = find_logit_layer(student_model, logit_layer)
         self.task = task_of(student_model)(student_model, resolution)
-        self.teacher = _build_teacher(teacher, teacher_average)
+        self.teacher = build_teacher(teacher, teacher_average)
+        self._shows_views = takes_views(teacher)
         self.class_names: tuple[str, ...] | None = None
         """Names of the classes of the training set; ``TeacherCheckHook`` sets them."""
         self._owns_teacher = True
@@ -165,6 +171,13 @@ class LogitDistiller(BaseModel):
             raise ValueError(
                 "task_loss_weight=0 and no loss with head='main': the student's own "
                 'classifier would learn nothing.'
+            )
+        if self._shows_views and self._mixes_images():
+            raise ValueError(
+                'teacher.cache and teacher.views are for images as the pipeline makes '
+                'them one by one, but the student trains with mixup or CutMix (batch '
+                'augments), which blend the images of a batch. Remove '
+                'student.train_cfg.augments, or run the teacher live without views.'
             )
         spatial = [name for name, loss in self.named_losses() if loss.needs_pixels]
         if spatial and self.task.feature_ndim != 4:
@@ -229,15 +242,21 @@ class LogitDistiller(BaseModel):
         self.load_teacher()
 
     def load_teacher(self) -> None:
-        """Build the teacher and read its weights, if that is not done.
+        """Load the teacher, or open its stored logits, and check that it fits.
 
         Raises:
-            FileNotFoundError: If the teacher's checkpoint does not exist.
-            ValueError: If it does not fit the teacher, or the teacher has another
-                number of classes than the student.
+            FileNotFoundError: If its checkpoint or its store does not exist.
+            ValueError: If the checkpoint does not fit the teacher, or the teacher has
+                another number of classes than the student.
         """
         self.teacher.load(self.student)
         classes = layer_channels(self._last_layer())[1]
+        if isinstance(self.teacher, StoredTeacher):
+            self.teacher.meet(classes)
+            self.task.meet_stored(self.teacher.traits)
+            if self.teacher.tau is not None:
+                self._check_top_k(self.teacher.tau)
+            return
         modules = []
         for teacher in self.teacher.members.values():
             assert teacher.module is not None
@@ -245,6 +264,20 @@ class LogitDistiller(BaseModel):
             teacher.meet(classes, self.class_names, theirs, self.task.feature_ndim)
             modules.append(teacher.module)
         self.task.meet_teachers(modules)
+
+    def _check_top_k(self, tau: float) -> None:
+        if self.kendall_tau_rows > 0:
+            raise ValueError(
+                'kendall_tau_rows needs every logit of the teacher, but the store '
+                'keeps the largest only (top_k). Set kendall_tau_rows=0.'
+            )
+        for name, loss in self.named_losses():
+            if loss.check_top_k() != tau:
+                raise ValueError(
+                    f'losses.{name} has tau={loss.tau}, but the store keeps the mass '
+                    f'of small logits at tau={tau}. Set that, or store the logits '
+                    f'again with --tau {loss.tau}.'
+                )
 
     def forward(
         self,
@@ -285,7 +318,7 @@ class LogitDistiller(BaseModel):
                 last layer does not run exactly once.
         """
         labels = self.task.read_labels(inputs, data_samples)
-        teacher = self._ask_teacher(inputs)
+        teacher = self._ask_teacher(inputs, data_samples)
         with LogitTap(self._last_layer(), self.logit_layer) as tap:
             task = self.task.run_student(self.student, inputs, data_samples, labels)
         losses = self._weighted_task(task)
@@ -295,9 +328,12 @@ class LogitDistiller(BaseModel):
             return losses | resting | self._statistics_of_losses()
 
         aux = self.aux_head(tap.feature) if self.aux_head is not None else None
+        logits, top = teacher
         rows = self.task.make_rows(
-            tap.logits, teacher, aux, data_samples, labels, self._mixes_images()
+            tap.logits, logits, aux, data_samples, labels, self._mixes_images()
         )
+        if isinstance(rows, LogitRows) and top is not None:
+            rows = replace(rows, top=top)
         self._check_labels(rows)
         if isinstance(rows, LogitRows) and rows.members:
             rows = replace(rows, teacher=self.teacher.average(rows.members))
@@ -337,14 +373,22 @@ class LogitDistiller(BaseModel):
                 'without category and mask_same_class.'
             )
 
-    def _ask_teacher(self, inputs: Tensor) -> Tensor | list[Tensor | None] | None:
-        """The teacher's logits, or those of several; None while it rests."""
+    def _ask_teacher(
+        self, inputs: Tensor, data_samples: list[Any]
+    ) -> tuple[Tensor | list[Tensor | None], Tensor | None] | None:
+        """The teacher's logits, or those of several; None while it rests.
+
+        Beside them the classes of the largest, if only those are known.
+        """
         if not self.distils:
             return None
-        logits = self.teacher(inputs)
+        logits, top = self.teacher(inputs, data_samples), None
+        if isinstance(logits, TopRows):
+            top = logits.indices
+            logits = self.teacher.spread(logits)
         several = [logits] if isinstance(logits, Tensor) else logits
         self._monitor.see_teacher([each for each in several if each is not None])
-        return logits
+        return logits, top
 
     def teacher_predictions(self, inputs: Tensor, data_samples: list[Any]) -> list[Any]:
         """What the teacher predicts, as the toolbox's evaluators take it.
@@ -486,23 +530,6 @@ def _mean_tau(rows: LogitRows | LogitStrips, count: int) -> Tensor:
 def _each(value: Any, fn: Callable[[Tensor], Tensor]) -> Any:
     """Apply to a loss, or to each of a list of losses."""
     return fn(value) if isinstance(value, Tensor) else [fn(part) for part in value]
-
-
-def _build_teacher(teacher: Any, average: str) -> Any:
-    if isinstance(teacher, list | tuple):
-        return Teachers(teacher, average)
-    if not isinstance(teacher, Mapping):
-        raise ValueError(
-            'teacher must be a dict of a config and a checkpoint, or a list of such '
-            f'dicts, but got {teacher!r}. To train the student alone, train its own '
-            'config.'
-        )
-    if average != 'logits':
-        raise ValueError(
-            f'teacher_average={average!r} needs a list of teachers, but got one.'
-        )
-    check_keys(Teacher, teacher, 'teacher')
-    return Teacher(**teacher)
 
 
 def _build_losses(losses: Mapping[str, dict], known: dict[str, int]) -> nn.ModuleDict:

@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from mmkd_logit.compat import MMENGINE_HOOKS
 from mmkd_logit.models.settings import is_distiller
+from mmkd_logit.views import without_views
 
 _OURS = 'mmkd_logit.'
 _LOOPS = ('train', 'val', 'test')
@@ -42,6 +43,8 @@ def student_config(cfg: Mapping[str, Any]) -> str:
     plain = {
         key: _by_name(value) for key, value in cfg.items() if key not in _OF_THE_RUN
     }
+    if plain.get('train_dataloader') is not None:
+        plain['train_dataloader'] = without_views(plain['train_dataloader'])
     distiller = plain['model']
     plain['model'] = distiller['student']
     if distiller.get('data_preprocessor') is not None:

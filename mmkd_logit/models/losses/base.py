@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from mmkd_logit.dist import share_of_rows
+from mmkd_logit.functional import lump_classes
 from mmkd_logit.functional._checks import check_finite
 from mmkd_logit.models.losses.by_strips import losses_of
 from mmkd_logit.models.losses.row_transforms import RowTransform
@@ -57,6 +58,10 @@ class LogitLoss(nn.Module, ABC):
     gathers: bool = False
     """Whether :meth:`compute` waits for other processes, and so must run on a process
     that has no rows too."""
+
+    takes_top_k: ClassVar[bool] = False
+    """Whether :meth:`compute` compares softmaxes at ``self.tau`` and nothing else, so
+    that the classes below the teacher's top k can be one."""
 
     renamed: ClassVar[Mapping[str, str]] = {
         'standardize': "Write transforms=('standardize',) for standardize=True, and "
@@ -162,12 +167,35 @@ class LogitLoss(nn.Module, ABC):
             return losses_of([self], rows)[0]
         chosen = self.choose(rows)
         student, teacher = chosen.source(self.head), chosen.teacher
+        if chosen.top is not None:
+            tau = self.check_top_k()
+            student, teacher = (
+                lump_classes(logits, chosen.top, tau) for logits in (student, teacher)
+            )
         for transform in self.transforms:
             student, teacher = transform(student, teacher, chosen)
         weight: Tensor | float = self.weight
         if self._weighs_rows:
             weight *= share_of_rows(student)
         return weight * self.compute(student, teacher, chosen)
+
+    def check_top_k(self) -> float:
+        """Raise if the loss needs every logit of the teacher.
+
+        Returns:
+            float: Its temperature.
+
+        Raises:
+            ValueError: If it does, or has transforms, which do.
+        """
+        if not self.takes_top_k or self.transforms:
+            what = 'with transforms ' if self.takes_top_k else ''
+            raise ValueError(
+                f'{type(self).__name__} {what}needs every logit of the teacher, but '
+                'the store keeps the largest only (top_k). Store the logits without '
+                '--top-k.'
+            )
+        return float(self.tau)  # type: ignore[arg-type]
 
     def extra_repr(self) -> str:
         names = [type(transform).__name__ for transform in self.transforms]

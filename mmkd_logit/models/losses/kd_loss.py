@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -36,6 +36,7 @@ class KDLoss(LogitLoss):
     """
 
     by_row = True
+    takes_top_k: ClassVar[bool] = True
 
     def __init__(self, tau: float = 4.0, **common: Any) -> None:
         super().__init__(**common)

@@ -13,6 +13,7 @@ from torch import Tensor
 from mmkd_logit.functional._checks import check_finite
 from mmkd_logit.models.settings import check_keys
 from mmkd_logit.models.teachers.teacher import Teacher
+from mmkd_logit.views import KEYS
 
 AVERAGES = ('logits', 'probabilities')
 _OWN = ('name', 'weight')
@@ -71,6 +72,12 @@ class Teachers:
         check_finite(f'{where}.weight', weight)
         if weight < 0:
             raise ValueError(f'{where}.weight must not be negative, but got {weight}.')
+        of_views = [key for key in KEYS if key in settings]
+        if of_views:
+            raise ValueError(
+                f'{where}.{of_views[0]} cannot be set: views and stored logits are of '
+                'one teacher, in a dict. Remove it, or keep one teacher.'
+            )
         own = {key: value for key, value in settings.items() if key not in _OWN}
         check_keys(Teacher, own, where)
         self.members[name], self.weights[name] = Teacher(**own), float(weight)
@@ -118,7 +125,9 @@ class Teachers:
         for each in self.members.values():
             each._apply(fn)
 
-    def __call__(self, inputs: Tensor) -> list[Tensor | None]:
+    def __call__(
+        self, inputs: Tensor, data_samples: Sequence[Any] | None = None
+    ) -> list[Tensor | None]:
         """Logits of preprocessed images, of each teacher; None for one that rests."""
         return [
             each(inputs) if self.weights[name] else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +66,26 @@ class Renormalize:
         if not flip and bool((scale == 1).all()) and bool((shift == 0).all()):
             return None
         return cls(scale, shift, flip)
+
+
+def describe_preprocessor(preprocessor: nn.Module) -> dict[str, Any]:
+    """What a data preprocessor makes of images, as plain values.
+
+    Args:
+        preprocessor (nn.Module): That of a student.
+
+    Returns:
+        dict[str, Any]: Mean, std, order of the channels and padding.
+    """
+    mean, std = mean_std(preprocessor)
+    padding = ('size', 'size_divisor', 'pad_size_divisor', 'pad_val', 'pad_value')
+    shown = {name: getattr(preprocessor, name, None) for name in padding}
+    return {
+        'mean': mean.flatten().tolist(),
+        'std': std.flatten().tolist(),
+        'flips_channels': flips_channels(preprocessor),
+        **{k: list(v) if isinstance(v, tuple) else v for k, v in shown.items()},
+    }
 
 
 def _per_channel(values: Tensor | Sequence[float]) -> Tensor:

@@ -339,12 +339,16 @@ class Teacher:
         )
 
     @torch.no_grad()
-    def __call__(self, inputs: Tensor) -> Tensor:
+    def __call__(
+        self, inputs: Tensor, data_samples: Sequence[Any] | None = None
+    ) -> Tensor:
         """Logits of preprocessed images.
 
         Args:
             inputs (Tensor): Images of shape (N, channels, H, W), as the student's
                 data preprocessor gives them.
+            data_samples (Sequence, optional): The toolbox's data samples; only stored
+                teachers look at them. Defaults to None.
 
         Returns:
             Tensor: Logits of shape (N, C, ...), without gradient, of the student's

@@ -131,6 +131,8 @@ def test_bad_settings(distiller: Callable, classifier: MakeConfig) -> None:
         ([one, one | dict(weight=float('nan'))], r'teacher\[1\].weight'),
         ([one | dict(name='a'), one | dict(name='a')], 'another for each'),
         ([one, one | dict(name='lossy')], "without 'loss' in it"),
+        ([one, dict(cache='store')], r'teacher\[1\].cache cannot be set: views and st'),
+        ([one | dict(views=2), one], r'teacher\[0\].views cannot be set'),
     ]:
         with pytest.raises(ValueError, match=match):
             distiller(teacher=teacher)

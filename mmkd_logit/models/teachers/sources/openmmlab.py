@@ -38,7 +38,7 @@ def build(request: Request) -> Found:
         FileNotFoundError: If the config or the checkpoint does not exist.
         ValueError: If the checkpoint cannot be read or does not fit the model.
     """
-    model = _model_config(request)
+    model = model_config(request.what)
     module, names = MODELS.build(model), None
     if request.checkpoint is not None:
         checkpoint = read_checkpoint(
@@ -59,12 +59,22 @@ def build(request: Request) -> Found:
     return Found(module, data_preprocessor=preprocessor, classes=names)
 
 
-def _model_config(request: Request) -> dict:
-    if not isinstance(request.what, str):
-        return copy.deepcopy(request.what)
-    cfg = config_from(
-        request.what, f'The config of the teacher, teacher.config={request.what!r},'
-    )
+def model_config(what: str | dict) -> dict:
+    """Config of a teacher's model, complete.
+
+    Args:
+        what (str | dict): A config, as a path or as 'package::path', or the config of
+            the model alone.
+
+    Returns:
+        dict: A copy. Of a distiller it is that of the student.
+
+    Raises:
+        FileNotFoundError: If the config does not exist.
+    """
+    if not isinstance(what, str):
+        return copy.deepcopy(what)
+    cfg = config_from(what, f'The config of the teacher, teacher.config={what!r},')
     model = cfg.model
     if is_distiller(model):
         model = model.student

@@ -1,0 +1,47 @@
+"""Nested settings by their dotted keys, and how two of them differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def leaves(settings: Any, key: str = '') -> Iterator[tuple[str, str]]:
+    """Every value of nested settings, as text.
+
+    Args:
+        settings (Any): Dicts and lists in one another.
+        key (str): What the keys begin with. Defaults to ''.
+
+    Yields:
+        tuple[str, str]: A key such as ``'pipeline[0].type'``, and its value.
+    """
+    if isinstance(settings, Mapping) and settings:
+        for name, value in settings.items():
+            yield from leaves(value, f'{key}.{name}' if key else str(name))
+    elif isinstance(settings, list | tuple) and settings:
+        for place, value in enumerate(settings):
+            yield from leaves(value, f'{key}[{place}]')
+    else:
+        yield key, str(settings)
+
+
+def difference(here: Mapping[str, str], there: Mapping[str, str], most: int = 3) -> str:
+    """How settings differ from what they were; empty if they do not.
+
+    Args:
+        here (Mapping[str, str]): What they are, by dotted keys.
+        there (Mapping[str, str]): What they were.
+        most (int): Number of differences that are named. Defaults to 3.
+
+    Returns:
+        str: Such as ``'lr is 0.1 and was 0.2; seed is 1 and was 0'``.
+    """
+    differing = [
+        f'{key} is {here.get(key, "not set")} and was {there.get(key, "not set")}'
+        for key in {**here, **there}
+        if here.get(key) != there.get(key)
+    ]
+    more = len(differing) - most
+    rest = f', and {more} more' if more > 0 else ''
+    return '; '.join(differing[:most]) + rest

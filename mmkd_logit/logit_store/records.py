@@ -1,0 +1,213 @@
+"""How the logits of one image lie in a file."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+DTYPES = ('float32', 'float16')
+# Digest of the image, and checksum of the record.
+_TAIL = 8
+
+
+class TopRows(NamedTuple):
+    """The largest logits of some images, and what the others weigh.
+
+    Attributes:
+        values (Tensor): The k largest logits, in descending order, shape (N, k).
+        indices (Tensor): Their classes, shape (N, k).
+        rest (Tensor): ``tau * logsumexp(logit / tau)`` of the others, shape (N,).
+    """
+
+    values: Tensor
+    indices: Tensor
+    rest: Tensor
+
+    def spread(self, classes: int, tau: float) -> Tensor:
+        """Logits of all classes, the others being equal and weighing what they do.
+
+        Args:
+            classes (int): Number of classes, C.
+            tau (float): Temperature of the rest.
+
+        Returns:
+            Tensor: Shape (N, C), in float32.
+        """
+        count = classes - self.values.shape[1]
+        each = (self.rest - tau * math.log(count))[:, None].expand(-1, classes)
+        return each.float().scatter(1, self.indices, self.values.float())
+
+
+@dataclass(frozen=True)
+class LogitRecord:
+    """Layout of one image's logits: themselves, a digest of the image, a checksum.
+
+    Attributes:
+        shape (tuple[int, ...]): Shape of the logits: classes, and height and width of
+            a map.
+        dtype (str): 'float32' or 'float16'.
+        top_k (int, optional): How many of the largest logits are kept. None: all.
+        tau (float, optional): Temperature of the rest's mass, with ``top_k``.
+
+    Raises:
+        ValueError: If a setting is out of its range, or ``top_k`` is asked of maps.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str = 'float32'
+    top_k: int | None = None
+    tau: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ValueError(
+                f"dtype must be 'float32' or 'float16', but got {self.dtype!r}."
+            )
+        if self.top_k is None:
+            return
+        if len(self.shape) > 1:
+            raise ValueError(
+                'top_k keeps other classes at every pixel, so that a map cannot be '
+                'resized. Store every logit of a segmentor.'
+            )
+        if not 0 < self.top_k < self.shape[0] - 1:
+            raise ValueError(
+                f'top_k must be from 1 to {self.shape[0] - 2} of {self.shape[0]} '
+                f'classes, but got {self.top_k}.'
+            )
+        if self.tau is None or not self.tau > 0:
+            raise ValueError(
+                'top_k needs tau, the temperature of the loss, above 0, but got '
+                f'{self.tau}.'
+            )
+
+    @classmethod
+    def from_header(cls, record: Mapping[str, Any]) -> LogitRecord:
+        """The layout that a header names."""
+        return cls(**{**record, 'shape': tuple(record['shape'])})
+
+    def to_header(self) -> dict[str, Any]:
+        """What a header says of it."""
+        return {**asdict(self), 'shape': list(self.shape)}
+
+    @property
+    def _fields(self) -> list[tuple[str, np.dtype, tuple[int, ...]]]:
+        little = np.dtype(self.dtype).newbyteorder('<')
+        if self.top_k is None:
+            return [('logits', little, self.shape)]
+        kind = '<u2' if self.shape[0] <= 2**16 else '<u4'
+        return [
+            ('values', little, (self.top_k,)),
+            ('indices', np.dtype(kind), (self.top_k,)),
+            ('rest', np.dtype('<f4'), ()),
+        ]
+
+    @property
+    def payload(self) -> int:
+        """Bytes of the logits."""
+        return int(sum(t.itemsize * np.prod(s, dtype=int) for _, t, s in self._fields))
+
+    @property
+    def size(self) -> int:
+        """Bytes of a record."""
+        return self.payload + _TAIL
+
+    def encode(self, logits: Tensor) -> list[bytes]:
+        """Logits of some images as bytes.
+
+        Args:
+            logits (Tensor): Shape (N, C, ...).
+
+        Returns:
+            list[bytes]: One for each image, of ``payload`` bytes.
+
+        Raises:
+            ValueError: If the shape is another, or ``dtype`` cannot hold a logit.
+        """
+        if tuple(logits.shape[1:]) != self.shape:
+            raise ValueError(
+                f'The teacher gave logits of shape {tuple(logits.shape[1:])} for an '
+                f'image, and {self.shape} before. Stored logits have one size: let the '
+                'pipeline or the data_preprocessor bring all images to one.'
+            )
+        wide = logits.detach().cpu().float()
+        if not bool(wide.isfinite().all()):
+            raise ValueError(
+                'The teacher gave logits that are not finite. Look at its checkpoint, '
+                'its normalization, and its dtype.'
+            )
+        parts: tuple[Tensor, ...] = (wide,)
+        if self.top_k is not None:
+            parts = top_rows(wide, self.top_k, self.tau or 1.0)
+        columns = []
+        for (_, dtype, _), part in zip(self._fields, parts):
+            with np.errstate(over='ignore'):
+                values = np.ascontiguousarray(part.numpy().astype(dtype))
+            if dtype.kind == 'f' and not np.isfinite(values).all():
+                raise ValueError(
+                    f'The teacher gave a logit of {float(part.abs().max()):.3g}, which '
+                    f"{self.dtype} cannot hold. Store with dtype='float32'."
+                )
+            columns.append(values.reshape(len(wide), -1).view(np.uint8))
+        return [row.tobytes() for row in np.concatenate(columns, axis=1)]
+
+    def decode(self, payloads: Sequence[bytes | memoryview]) -> Tensor | TopRows:
+        """Logits from bytes.
+
+        Args:
+            payloads (Sequence[bytes]): One for each image.
+
+        Returns:
+            Tensor | TopRows: Logits of shape (N, C, ...) in ``dtype``, or the largest.
+        """
+        rows = np.empty((len(payloads), self.payload), np.uint8)
+        for row, payload in zip(rows, payloads):
+            row[:] = np.frombuffer(payload, np.uint8)
+        tensors, start = [], 0
+        for _, dtype, shape in self._fields:
+            length = dtype.itemsize * int(np.prod(shape, dtype=int))
+            part = np.ascontiguousarray(rows[:, start : start + length]).view(dtype)
+            start += length
+            part = part.reshape(len(rows), *shape)
+            if dtype.kind == 'u':
+                part = part.astype(np.int64)
+            tensors.append(torch.from_numpy(part))
+        return tensors[0] if self.top_k is None else TopRows(*tensors)
+
+
+def top_rows(logits: Tensor, k: int, tau: float) -> TopRows:
+    """The k largest logits of each row, and the mass of the others at a temperature.
+
+    Args:
+        logits (Tensor): Shape (N, C), with C above k.
+        k (int): How many are kept.
+        tau (float): The temperature, above 0.
+
+    Returns:
+        TopRows: In the type of the logits.
+    """
+    values, indices = logits.topk(k, dim=1)
+    others = logits.scatter(1, indices, -torch.inf)
+    return TopRows(values, indices, tau * (others / tau).logsumexp(1))
+
+
+def checksum(payload: bytes | memoryview, place: int) -> int:
+    """Checksum of a record, never 0, which an unwritten one has.
+
+    Args:
+        payload (bytes): Logits and digest of the image.
+        place (int): Where it belongs, so that it is right in no other place.
+    """
+    return zlib.crc32(payload, place & 0xFFFFFFFF) or 1
+
+
+def digest_of_image(image: Tensor) -> int:
+    """Digest of an image as a pipeline packs it, of 32 bits."""
+    return zlib.crc32(np.ascontiguousarray(image.numpy()).tobytes())

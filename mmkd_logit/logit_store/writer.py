@@ -1,0 +1,197 @@
+"""Writes stored logits, from several processes, and goes on after a stop."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from mmengine.dist import barrier, is_main_process
+from torch import Tensor
+
+from mmkd_logit.flat import difference, leaves
+from mmkd_logit.logit_store.header import (
+    HEADER,
+    header_text,
+    identity_of,
+    read_header,
+)
+from mmkd_logit.logit_store.records import LogitRecord, checksum
+from mmkd_logit.logit_store.store import UNFINISHED, view_file
+
+_LOCK = '.lock'
+
+
+class StoreWriter:
+    """A store in the making, in a folder beside its own until it is finished.
+
+    Every process makes one; the first creates the files.
+
+    Args:
+        folder (str | Path): Where the store will be.
+        header (dict): Its header.
+
+    Raises:
+        FileExistsError: If there is a store, or another process writes it.
+        ValueError: If what was begun there is another store.
+        OSError: If the disk has no room.
+    """
+
+    def __init__(self, folder: str | Path, header: Mapping[str, Any]) -> None:
+        self.folder = Path(folder).expanduser()
+        self.part = self.folder.with_name(self.folder.name + UNFINISHED)
+        self.record = LogitRecord.from_header(header['record'])
+        self.views: int = header['views']
+        self.images: int = header['images']
+        self._text = header_text(header)
+        self._files: dict[int, int] = {}
+        self._lock: IO[str] | None = None
+        if self.folder.exists():
+            raise FileExistsError(
+                f'{self.folder} is there already. Remove it to store the logits again.'
+            )
+        if self.part.is_dir():
+            self._check_begun(header)
+
+    def _check_begun(self, header: Mapping[str, Any]) -> None:
+        began = read_header(self.part)
+        found = difference(
+            dict(leaves(identity_of(header))), dict(leaves(identity_of(began)))
+        )
+        if found:
+            raise ValueError(
+                f'{self.part} was begun as another store: {found}. Remove it to begin '
+                'anew, or name another folder.'
+            )
+        self._text = header_text(began)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the finished store."""
+        return self.views * self.view_size + len(self._text.encode())
+
+    @property
+    def view_size(self) -> int:
+        """Bytes of the file of a view."""
+        return self.record.size * self.images
+
+    def missing_size(self) -> int:
+        """Bytes of disk that it still needs."""
+        files = [view_file(self.part, view) for view in range(self.views)]
+        taken = sum(512 * f.stat().st_blocks for f in files if f.is_file())
+        return max(0, self.size - taken)
+
+    def free_size(self) -> int:
+        """Bytes that are free on its disk."""
+        parents = (each for each in self.folder.absolute().parents if each.exists())
+        return shutil.disk_usage(next(parents)).free
+
+    def open(self) -> None:
+        """Create the files at their full size, or take up those that are there."""
+        if is_main_process():
+            if self.missing_size() > self.free_size():
+                raise OSError(
+                    f'{self.folder} needs {self.missing_size():,} bytes more, but '
+                    f'{self.free_size():,} are free. Make room, or store fewer views, '
+                    "dtype='float16' or top_k."
+                )
+            self.part.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.part / _LOCK).open('w')
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise FileExistsError(
+                    f'Another process writes {self.part}. Wait for it.'
+                ) from None
+            draft = self.part / f'{HEADER}.new'
+            draft.write_text(self._text, encoding='utf-8')
+            draft.replace(self.part / HEADER)
+            for view in range(self.views):
+                self._reserve(view_file(self.part, view))
+        barrier()
+
+    def _reserve(self, path: Path) -> None:
+        """Take the disk of a view, so that it cannot run out later."""
+        with path.open('ab') as file:
+            if os.fstat(file.fileno()).st_size == self.view_size:
+                return
+            file.truncate(self.view_size)
+            if hasattr(os, 'posix_fallocate'):
+                os.posix_fallocate(file.fileno(), 0, self.view_size)
+
+    def missing(self, view: int, rank: int = 0, world: int = 1) -> Iterator[int]:
+        """Images whose logits are not written yet, or were cut off.
+
+        Args:
+            view (int): The view.
+            rank (int): Number of this process. Defaults to 0.
+            world (int): Number of processes, between which images are divided. Defaults
+                to 1.
+
+        Yields:
+            int: Indices in the data set.
+        """
+        size = self.record.size
+        with view_file(self.part, view).open('rb') as file:
+            for index in range(rank, self.images, world):
+                file.seek(index * size)
+                found = file.read(size)
+                sealed = int.from_bytes(found[-4:], 'little')
+                place = view * self.images + index
+                if not sealed or checksum(found[:-4], place) != sealed:
+                    yield index
+
+    def write(
+        self,
+        places: Sequence[tuple[int, int]],
+        logits: Tensor,
+        images: Sequence[int],
+    ) -> None:
+        """Write the logits of some images.
+
+        Args:
+            places (Sequence[tuple[int, int]]): View and index of each.
+            logits (Tensor): Shape (N, C, ...).
+            images (Sequence[int]): Digests of the images.
+        """
+        rows = self.record.encode(logits)
+        for (view, index), row, image in zip(places, rows, images):
+            body = row + image.to_bytes(4, 'little')
+            sealed = checksum(body, view * self.images + index).to_bytes(4, 'little')
+            os.pwrite(self._file(view), body + sealed, index * self.record.size)
+
+    def _file(self, view: int) -> int:
+        if view not in self._files:
+            self._close()  # views come one after another
+            self._files[view] = os.open(view_file(self.part, view), os.O_WRONLY)
+        return self._files[view]
+
+    def _close(self) -> None:
+        for file in self._files.values():
+            os.fsync(file)
+            os.close(file)
+        self._files.clear()
+
+    def finish(self) -> None:
+        """Give the store its name; what is not complete never has it.
+
+        Raises:
+            RuntimeError: If logits are missing.
+        """
+        self._close()
+        barrier()
+        if is_main_process():
+            for view in range(self.views):
+                if (index := next(self.missing(view), None)) is not None:
+                    raise RuntimeError(
+                        f'Image {index} of view {view} is missing in {self.part}. Run '
+                        'the same command again.'
+                    )
+            (self.part / _LOCK).unlink()
+            self.part.rename(self.folder)
+            assert self._lock is not None
+            self._lock.close()
+        barrier()
