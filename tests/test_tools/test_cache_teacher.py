@@ -17,7 +17,6 @@ from command_lines import (
     load,
     run,
     scalars,
-    with_tests,
 )
 from mmengine.config import Config
 
@@ -33,15 +32,8 @@ val_dataloader = dict(dataset=dict(indices=30))
 train_cfg = dict(max_epochs=2, val_interval=2)
 default_hooks = dict(logger=dict(interval=1), teacher_check=dict(minimum=0.0))
 """
-# All in the same two processes, which saves the time of their imports.
-IN_TWO = """
-from command_lines import call
-
-call('cache_teacher', 'mine.py', '--launcher', 'pytorch', 'two', '--views', '2')
-for name, option in (('live', 'views=2'), ('stored', 'cache=two')):
-    options = ('--cfg-options', f'model.teacher.{option}')
-    call('train', f'{name}.py', '--work-dir', name, '--launcher', 'pytorch', *options)
-"""
+VIEWS = ('--cfg-options', 'model.teacher.views=2')
+CACHE = ('--cfg-options', 'model.teacher.cache=two')
 
 
 @pytest.fixture(scope='module')
@@ -72,10 +64,17 @@ def store(cwd: Path) -> Path:
 @pytest.fixture(scope='module')
 def in_two(cwd: Path) -> str:
     """What two processes print that store, and train live and from their store."""
-    (cwd / 'in_two.py').write_text(IN_TWO)
     launch = (sys.executable, '-m', 'torch.distributed.run', '--standalone')
-    arguments = ('--nproc_per_node=2', 'in_two.py')
-    return run(*launch, *arguments, cwd=cwd, env=with_tests()).stdout
+    tools = (
+        ('cache_teacher.py', 'mine.py', 'two', '--views', '2'),
+        ('train.py', 'live.py', '--work-dir', 'live', *VIEWS),
+        ('train.py', 'stored.py', '--work-dir', 'stored', *CACHE),
+    )
+    printed = []
+    for tool, *arguments in tools:
+        command = (*launch, '--nproc_per_node=2', REPO / 'tools' / tool, *arguments)
+        printed.append(run(*command, '--launcher', 'pytorch', cwd=cwd).stdout)
+    return ''.join(printed)
 
 
 def test_two_processes_store_what_one_does(cwd: Path, store: Path, in_two: str) -> None:

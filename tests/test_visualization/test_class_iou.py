@@ -82,8 +82,8 @@ def test_rows_and_figure() -> None:
     assert names == ['pole', 'road', 'car']
     np.testing.assert_allclose(left.lines[1].get_xdata(), [100, 100 * 8 / 14, 0])
     assert [axis.get_title() for axis in right] == [
-        'distance to a boundary',
-        'size of the object',
+        'over plain, by distance to a boundary',
+        'over plain, by size of the object',
     ]
     gains = right[0].lines[2].get_ydata()
     np.testing.assert_allclose(gains[:2], [100 * 3 / 9, 60.0])
