@@ -1,30 +1,9 @@
 # ImageNet with the papers' teachers, torchvision's; some with OpenMMLab's too.
+_base_ = '../_base_/suites/methods.py'
 _pairs = {
     'tv-res34_res18': ('ResNet-34, ResNet-18', 'ResNet-18'),
     'res34_res18': ("OpenMMLab's ResNet-34, ResNet-18", 'ResNet-18'),
     'res50_mobilenetv1': ('ResNet-50, MobileNetV1', 'MobileNetV1'),
-}
-_methods = {
-    'kd': 'KD',
-    'dhkd': 'DHKD',
-    'mcld': 'MCLD',
-    'kd_kendall-tau': "KD + Kendall's tau",
-    'dkd': 'DKD',
-    'dkd_kendall-tau': "DKD + Kendall's tau",
-    'ctkd': 'CTKD',
-    'ctkd_kendall-tau': "CTKD + Kendall's tau",
-    'mlkd': 'MLKD',
-    'mlkd_kendall-tau': "MLKD + Kendall's tau",
-    'dist': 'DIST',
-    'nkd': 'NKD',
-    'wttm': 'WTTM',
-    'rld': 'RLD',
-    'wsld': 'WSLD',
-    'gkl': 'GKL',
-    'kd_dot': 'KD + DOT',
-    'kd_standardize': 'KD, standardized',
-    'dkd_standardize': 'DKD, standardized',
-    'mlkd_standardize': 'MLKD, standardized',
 }
 _with_both_teachers = ('kd', 'dhkd', 'mcld', 'kd_kendall-tau')
 # Their sources do not say whether they are best or last.
@@ -52,7 +31,7 @@ rows = {
     ),
 }
 for _pair, (_name, _student) in _pairs.items():
-    for _folder, _method in _methods.items():
+    for _folder, _method in _base_._names.items():
         if _pair == 'res34_res18' and _folder not in _with_both_teachers:
             continue
         _res18, _mobilenetv1, _source = _published.get(_folder, (None, None, None))

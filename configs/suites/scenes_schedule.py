@@ -1,7 +1,5 @@
 # Learning rates of teacher and plain student, judged on scenes kept for choices.
-prepare = {
-    'data/scenes': ['dataset_converters/make_scenes.py', 'data/scenes'],
-}
+_base_ = '../_base_/suites/scenes_tune.py'
 _tried = {
     'teacher': ('fcn-r18w16', 400, (0.004, 0.008, 0.016)),
     'student': ('fcn-r18w8', 300, (0.008, 0.016, 0.032, 0.064)),
@@ -18,9 +16,4 @@ rows = {
     )
     for name, (config, iterations, rates) in _tried.items()
     for rate in rates
-}
-seeds = [0]
-options = {
-    'val_dataloader.dataset.data_prefix.img_path': 'leftImg8bit/tune',
-    'val_dataloader.dataset.data_prefix.seg_map_path': 'gtFine/tune',
 }

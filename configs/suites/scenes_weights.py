@@ -1,7 +1,5 @@
 # Weights of the distillation losses per pixel, on scenes kept for choices.
-prepare = {
-    'data/scenes': ['dataset_converters/make_scenes.py', 'data/scenes'],
-}
+_base_ = '../_base_/suites/scenes_tune.py'
 _weights = (0.1, 0.3, 1.0, 3.0)
 _methods = {'KD': 'kd', 'DHKD': 'dhkd', 'MCLD': 'mcld'}
 teacher = '../baseline/fcn-r18w16_scenes.py'
@@ -15,9 +13,4 @@ rows = {
         for name, method in _methods.items()
         for weight in _weights
     },
-}
-seeds = [0]
-options = {
-    'val_dataloader.dataset.data_prefix.img_path': 'leftImg8bit/tune',
-    'val_dataloader.dataset.data_prefix.seg_map_path': 'gtFine/tune',
 }

@@ -3,6 +3,7 @@
 prepare = {
     'data/cifar100': ['dataset_converters/download_cifar100.py', 'data/cifar100'],
 }
+_base_ = './methods.py'
 _repdistiller = 'https://github.com/HobbitLong/RepDistiller'
 _lskd = 'https://github.com/sunshangquan/logit-standardization-KD'
 _mdistiller = 'https://github.com/megvii-research/mdistiller'
@@ -102,33 +103,11 @@ _networks = {
     )
     for name, top1 in _plain.items()
 }
-_names = {
-    'kd': 'KD',
-    'dhkd': 'DHKD',
-    'mcld': 'MCLD',
-    'kd_kendall-tau': "KD + Kendall's tau",
-    'dkd': 'DKD',
-    'dkd_kendall-tau': "DKD + Kendall's tau",
-    'ctkd': 'CTKD',
-    'ctkd_kendall-tau': "CTKD + Kendall's tau",
-    'mlkd': 'MLKD',
-    'mlkd_kendall-tau': "MLKD + Kendall's tau",
-    'dist': 'DIST',
-    'nkd': 'NKD',
-    'wttm': 'WTTM',
-    'rld': 'RLD',
-    'wsld': 'WSLD',
-    'gkl': 'GKL',
-    'kd_dot': 'KD + DOT',
-    'kd_standardize': 'KD, standardized',
-    'dkd_standardize': 'DKD, standardized',
-    'mlkd_standardize': 'MLKD, standardized',
-}
 _rows = {}
 for _pair in (line[0] for line in _lines):
     _teacher, _student = _pair.split('_')
     _rows[_pair] = {_student: _networks[_student]}
-    for _method, _name in _names.items():
+    for _method, _name in _base_._names.items():
         _top1 = _by_method.get((_method, _pair))
         if _top1 is not None:
             _kind, _source = _sources.get((_method, _pair)) or _sources[_method]

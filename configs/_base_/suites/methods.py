@@ -1,0 +1,23 @@
+# What the papers' suites call the methods, by their folders.
+_names = {
+    'kd': 'KD',
+    'dhkd': 'DHKD',
+    'mcld': 'MCLD',
+    'kd_kendall-tau': "KD + Kendall's tau",
+    'dkd': 'DKD',
+    'dkd_kendall-tau': "DKD + Kendall's tau",
+    'ctkd': 'CTKD',
+    'ctkd_kendall-tau': "CTKD + Kendall's tau",
+    'mlkd': 'MLKD',
+    'mlkd_kendall-tau': "MLKD + Kendall's tau",
+    'dist': 'DIST',
+    'nkd': 'NKD',
+    'wttm': 'WTTM',
+    'rld': 'RLD',
+    'wsld': 'WSLD',
+    'gkl': 'GKL',
+    'kd_dot': 'KD + DOT',
+    'kd_standardize': 'KD, standardized',
+    'dkd_standardize': 'DKD, standardized',
+    'mlkd_standardize': 'MLKD, standardized',
+}
