@@ -10,4 +10,6 @@ rows = {
     'DHKD': f'../dhkd/{_pair}',
     'MCLD': f'../mcld/{_pair}',
     "KD + Kendall's tau": f'../kd_kendall-tau/{_pair}',
+    'DIST': f'../dist/{_pair}',
+    'CWD': f'../cwd/{_pair}',
 }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -172,7 +173,9 @@ def correlations_over_ranks(
 
     def sum_fn(wants_grad: bool) -> tuple[Tensor, Tensor | None]:
         total = student.new_zeros((), dtype=torch.float64)
-        grad = torch.zeros_like(student, dtype=dtype) if wants_grad else None
+        # Made where it is first added to, when probabilities are gone.
+        made = cache(lambda: torch.zeros_like(student, dtype=dtype))
+        grad = made if wants_grad else None
         for soft in softs:
             if 'class' in terms:
                 total += _class_term(soft, grad, sum_over_ranks, ranks)
@@ -181,15 +184,18 @@ def correlations_over_ranks(
             elif 'batch' in terms:
                 total += _batch_term(soft, grad, sum_over_ranks, ranks)
             soft.forget()
-        return total, grad
+        return total, grad and grad()
 
     return loss_of_sum(student, dtype, sum_fn, 1.0)
 
 
 def _class_term(
-    soft: SoftRows, grad: Tensor | None, sum_over_ranks: SumOverRanks, ranks: int
+    soft: SoftRows,
+    grad: Callable[[], Tensor] | None,
+    sum_over_ranks: SumOverRanks,
+    ranks: int,
 ) -> Tensor:
-    """Value; the gradient is added to ``grad``."""
+    """Value; the gradient is added to ``grad()``."""
     classes = soft.student.shape[1]
     apart = soft.one.new_zeros(classes, classes)
     for _, q, p in soft:
@@ -199,11 +205,11 @@ def _class_term(
     if grad is not None:
         apart.mul_(4 * ranks / classes)
         for part, q, _ in soft:
-            grad[part] += soft.back(q, q @ apart)
+            grad()[part] += soft.back(q, q @ apart)
     return total * soft.one
 
 
-def _small_batch_term(soft: SoftRows, grad: Tensor | None) -> Tensor:
+def _small_batch_term(soft: SoftRows, grad: Callable[[], Tensor] | None) -> Tensor:
     """Of no more rows than classes: their products fit into memory."""
     rows = max(1, len(soft.student))
     parts = [(q, p) for _, q, p in soft]
@@ -219,12 +225,16 @@ def _small_batch_term(soft: SoftRows, grad: Tensor | None) -> Tensor:
     apart = _symmetric(apart)
     total = _sum_of_squares(apart) / rows
     if grad is not None:
-        grad += soft.back(q, apart.mul_(4 / rows) @ q)
+        slope = soft.back(q, apart.mul_(4 / rows) @ q)
+        grad().add_(slope)
     return total * soft.one
 
 
 def _batch_term(
-    soft: SoftRows, grad: Tensor | None, sum_over_ranks: SumOverRanks, ranks: int
+    soft: SoftRows,
+    grad: Callable[[], Tensor] | None,
+    sum_over_ranks: SumOverRanks,
+    ranks: int,
 ) -> Tensor:
     """Of more rows, or of several processes: from products of classes."""
     classes = soft.student.shape[1]
@@ -244,7 +254,7 @@ def _batch_term(
         )
         for part, q, p in soft:
             slope = ((q + p) @ to_both).addmm_(q - p, to_apart)
-            grad[part] += soft.back(q, slope)
+            grad()[part] += soft.back(q, slope)
     return total * soft.one
 
 

@@ -53,6 +53,9 @@ TARGETS = {
     ('BinaryKL-Norm', PIXELS): 1.5,
     ('GKL', IMAGES): 20.0,
 }
+# Of tensors of rows x classes x classes: rounds, and how many elements the check makes.
+DENSE = {'GKL': 5}
+CHECKED = 2**25
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -132,8 +135,9 @@ def check_same(
     """Stop if both forms do not agree in value and gradient."""
     results = []
     # In float32 some textbook forms of a million rows are themselves that far off.
+    narrow = student.detach().requires_grad_(), teacher
     wide = student.detach().double().requires_grad_(), teacher.double()
-    for loss, inputs in zip(pair, (wide, (student, teacher))):
+    for loss, inputs in zip(pair, (wide, narrow)):
         value = step(loss, *inputs)
         assert inputs[0].grad is not None
         results.append((value, inputs[0].grad))
@@ -168,9 +172,11 @@ def main() -> None:
                 table.add_row(name, size, 'N x N', '', '', '', f'{ours:,.1f}')
                 student.grad = None
                 continue
-            check_same(name, pair, student, teacher)
+            some = CHECKED // shape[1] ** 2 if name in DENSE else None
+            check_same(name, pair, student[:some], teacher[:some])
             work = [partial(step, loss, student, teacher) for loss in pair]
-            ratios = [a / b for a, b in times(work, rounds, args.device)]
+            turns = min(rounds, DENSE.get(name, rounds))
+            ratios = [a / b for a, b in times(work, turns, args.device)]
             memory = []
             for each in work:
                 student.grad = None

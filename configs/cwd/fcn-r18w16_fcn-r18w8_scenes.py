@@ -1,0 +1,5 @@
+_base_ = [
+    '../_base_/pairs/fcn-r18w16_fcn-r18w8_scenes.py',
+    '../_base_/methods/cwd_seg.py',
+]
+model = _base_.method
