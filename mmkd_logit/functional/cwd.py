@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import groupby
+
 import torch
 from torch import Tensor
 
@@ -66,12 +69,9 @@ def cwd_loss(
     def sum_fn(wants_grad: bool) -> tuple[Tensor, Tensor | None]:
         grad = torch.empty_like(student, dtype=dtype) if wants_grad else None
         total = torch.zeros((), dtype=torch.float64, device=student.device)
-        start = 0
-        for size in sizes:
-            parts = _parts(start, size, student)
-            start += size
-            of_student = _LogSoftmax(student, parts, dtype, tau)
-            of_teacher = _LogSoftmax(teacher, parts, dtype, tau)
+        for images, parts in _parts(sizes, student):
+            of_student = _LogSoftmax(student, images, parts, dtype, tau)
+            of_teacher = _LogSoftmax(teacher, images, parts, dtype, tau)
             one = of_student.one * of_teacher.one
             for part in parts:
                 log_q, log_p = of_student.rows(part), of_teacher.rows(part)
@@ -85,11 +85,21 @@ def cwd_loss(
     return loss_of_sum(student, dtype, sum_fn, scale)
 
 
-def _parts(start: int, size: int, logits: Tensor) -> list[slice]:
-    """Rows of an image that are worked on at a time."""
+def _parts(sizes: list[int], logits: Tensor) -> Iterator[tuple[int, list[slice]]]:
+    """Images that are worked on together, and their rows that are at a time.
+
+    They are one image in parts, or several of one size in one part.
+    """
     step = max(1, chunk_size(logits) // max(1, logits.shape[1]))
-    stop = start + size
-    return [slice(at, min(at + step, stop)) for at in range(start, stop, step)]
+    start = 0
+    for size, alike in groupby(sizes):
+        left = len(list(alike))
+        while left:
+            images = min(left, max(1, step // size))
+            stop = start + images * size
+            parts = [slice(at, min(at + step, stop)) for at in range(start, stop, step)]
+            yield images, parts
+            start, left = stop, left - images
 
 
 class _LogSoftmax:
@@ -97,20 +107,27 @@ class _LogSoftmax:
 
     Args:
         logits (Tensor): Of all images, shape (N, C).
-        parts (list[slice]): The rows of the image.
+        images (int): Number of images, of one size; more than 1 have one part.
+        parts (list[slice]): Their rows.
         dtype (torch.dtype): Float32 or wider.
         tau (float): Temperature.
     """
 
     def __init__(
-        self, logits: Tensor, parts: list[slice], dtype: torch.dtype, tau: float
+        self,
+        logits: Tensor,
+        images: int,
+        parts: list[slice],
+        dtype: torch.dtype,
+        tau: float,
     ) -> None:
         self.logits, self.dtype, self.tau = logits, dtype, tau
         self.one = torch.ones((), dtype=dtype, device=logits.device)
         """NaN if a logit is not finite."""
         self._whole: Tensor | None = None
         if len(parts) == 1:
-            self._whole = self._tempered(parts[0]).log_softmax(0)
+            maps = self._tempered(parts[0]).unflatten(0, (images, -1))
+            self._whole = maps.log_softmax(1).flatten(0, 1)
             return
         top = logits.new_full(logits.shape[1:], -torch.inf, dtype=dtype)
         total = torch.zeros_like(top, dtype=torch.float64)

@@ -51,6 +51,7 @@ def test_equals_the_definition(
     for image in (
         torch.tensor([0] * 6 + [1] * 1 + [3] * 6),
         torch.tensor([2, 0] * 6 + [7]),
+        torch.tensor([0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 5]),
         torch.zeros(13, dtype=torch.int32),
     ):
         leaf = student.clone().requires_grad_()
