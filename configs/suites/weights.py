@@ -24,11 +24,9 @@ _methods = {
     'WSLD': ('wsld', ['wsld'], {}, 2.25),
     'GKL': ('gkl', ['gkl'], {}, 1),
     'LumiNet': ('kd_luminet', ['kd'], {}, 68),
-    'KD, swapped': ('kd_swap', ['kd'], {}, 1),
     'KD, standardized': ('kd_standardize', ['kd'], {}, 9),
     'DKD, standardized': ('dkd_standardize', ['dkd'], {}, 1),
     'MLKD, standardized': ('mlkd_standardize', ['mlkd', 'correlations'], {}, 9),
-    'KD + DOT': ('kd_dot', ['kd'], {}, 1),
 }
 teacher = '../baseline/res20_digitpairs.py'
 rows = {'plain student': '../baseline/res8w8_digitpairs.py'}
