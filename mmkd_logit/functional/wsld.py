@@ -53,14 +53,13 @@ def wsld_loss(
     label = label_column(student, teacher, target)
 
     def chunk(s: Tensor, t: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        log_q, log_p = s.log_softmax(1), t.log_softmax(1)
-        ratio = log_q.gather(1, y).div_(_EPS - log_p.gather(1, y))
+        log_q = s.log_softmax(1)
+        ratio = log_q.gather(1, y).div_(_EPS - t.log_softmax(1).gather(1, y))
         weight = ratio.expm1_().neg_()
         if tau != 1:
-            s, t = scaled(s, 1 / tau), scaled(t, 1 / tau)
-            log_q = s.log_softmax(1)
-        p, q = t.softmax(1), s.softmax(1)
-        value = log_q.mul_(p).sum(1, keepdim=True).mul_(weight).sum()
-        return value.mul_(-(tau**2)), q.sub_(p).mul_(weight.mul_(tau))
+            log_q, t = scaled(s, 1 / tau).log_softmax(1), scaled(t, 1 / tau)
+        p = t.softmax(1)
+        value = (log_q * p).sum(1, keepdim=True).mul_(weight).sum()
+        return value.mul_(-(tau**2)), log_q.exp_().sub_(p).mul_(weight.mul_(tau))
 
-    return closed_form_loss(student, teacher, chunk, columns=(label,))
+    return closed_form_loss(student, teacher, chunk, columns=(label,), smaller=2)
