@@ -16,6 +16,7 @@ from command_lines import REPO, run
         ('mcld', ['100 of float32', '100 of float16']),
         ('gradients', ['dhkd/res34_res18_in1k', 'dhkd/res20_res8_digits']),
         ('stored_logits', ['kd/cifar100/res32x4_res8x4', 'kd/pspnet-r101_pspnet-r18']),
+        ('methods', ['ctkd/tv-res34_res18_in1k']),
         ('teachers', ['kd/res34_res18_in1k']),
         ('step', ['dhkd/res34_res18_in1k', 'kd/pspnet-r101_pspnet-r18_cityscapes']),
     ],
