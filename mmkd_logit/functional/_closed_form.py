@@ -146,9 +146,9 @@ def closed_form_loss(
     return loss_of_sum(student, dtype, sum_fn, scale / max(1, len(student)))
 
 
-def scaled(logits: Tensor, factor: float) -> Tensor:
+def scaled(logits: Tensor, factor: float, out: Tensor | None = None) -> Tensor:
     """Multiply what is bounded as in :func:`closed_form_loss`; so is the result."""
-    product = logits * factor
+    product = torch.mul(logits, factor, out=out)
     return product if factor <= 1 else product.clamp_(-bound(logits), bound(logits))
 
 

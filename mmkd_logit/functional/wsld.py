@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from mmkd_logit.functional._checks import check_positive, label_column
@@ -57,9 +58,10 @@ def wsld_loss(
         ratio = log_q.gather(1, y).div_(_EPS - t.log_softmax(1).gather(1, y))
         weight = ratio.expm1_().neg_()
         if tau != 1:
-            log_q, t = scaled(s, 1 / tau).log_softmax(1), scaled(t, 1 / tau)
+            log_q = scaled(s, 1 / tau, out=s).log_softmax(1)
+            scaled(t, 1 / tau, out=t)
         p = t.softmax(1)
-        value = (log_q * p).sum(1, keepdim=True).mul_(weight).sum()
+        value = torch.mul(log_q, p, out=s).sum(1, keepdim=True).mul_(weight).sum()
         return value.mul_(-(tau**2)), log_q.exp_().sub_(p).mul_(weight.mul_(tau))
 
-    return closed_form_loss(student, teacher, chunk, columns=(label,), smaller=2)
+    return closed_form_loss(student, teacher, chunk, columns=(label,))
