@@ -3,4 +3,5 @@ _base_ = [
     '../_base_/methods/ctkd_kendall-tau.py',
 ]
 model = _base_.method
+model.losses.ctkd.loss_weight = model.losses.kendall_tau.loss_weight = 1.0
 custom_hooks = [dict(type='mmkd_logit.CurriculumHook', length=2)]

@@ -3,4 +3,5 @@ _base_ = [
     '../_base_/methods/dkd_kendall-tau.py',
 ]
 model = _base_.method
+model.losses.dkd.loss_weight = model.losses.kendall_tau.loss_weight = 0.3
 custom_hooks = [dict(type='mmkd_logit.LossWeightHook', warmup=3)]

@@ -1,3 +1,4 @@
 _base_ = ['../_base_/pairs/res20_res8w8_digitpairs.py', '../_base_/methods/kd.py']
 model = _base_.method
+model.losses.kd.loss_weight = 1.0
 optim_wrapper = dict(type='mmkd_logit.DOTOptimWrapper', delta=0.075)

@@ -3,3 +3,4 @@ _base_ = [
     '../_base_/methods/kd_standardize.py',
 ]
 model = _base_.method
+model.losses.kd.loss_weight = 9.0

@@ -3,3 +3,4 @@ _base_ = [
     '../_base_/methods/mlkd_kendall-tau.py',
 ]
 model = _base_.method
+model.losses.mlkd.loss_weight = model.losses.kendall_tau.loss_weight = 0.3

@@ -3,3 +3,4 @@ _base_ = [
     '../_base_/methods/mlkd_standardize.py',
 ]
 model = _base_.method
+model.losses.mlkd.loss_weight = model.losses.correlations.loss_weight = 0.9

@@ -1,2 +1,3 @@
 _base_ = ['../_base_/pairs/res20_res8w8_digitpairs.py', '../_base_/methods/wsld.py']
 model = _base_.method
+model.losses.wsld.loss_weight = 0.675
