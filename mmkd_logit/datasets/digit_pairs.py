@@ -26,10 +26,10 @@ class DigitPairs(Digits):
         per_class (int): Number of images of each class. Defaults to 20.
         noise (float): Standard deviation of the noise, in grey levels of 255. Defaults
             to 80.0.
-        kwargs: Other settings of mmpretrain's ``BaseDataset``, as ``pipeline``.
+        kwargs: Other settings of mmpretrain's ``BaseDataset``, such as ``pipeline``.
 
     Raises:
-        ValueError: If a setting is out of its range.
+        ValueError: If a setting is out of range.
 
     Example:
         >>> from mmkd_logit.datasets import DigitPairs

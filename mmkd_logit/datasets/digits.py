@@ -30,7 +30,7 @@ class Digits(BaseDataset):
     Args:
         split (str): 'train', 'test', or the parts of the training images, 'fit' and
             'val'. Defaults to 'train'.
-        kwargs: Other settings of mmpretrain's ``BaseDataset``, as ``pipeline``.
+        kwargs: Other settings of mmpretrain's ``BaseDataset``, such as ``pipeline``.
 
     Raises:
         ValueError: If ``split`` is unknown.

@@ -27,7 +27,7 @@ class STL10(BaseDataset):
         data_root (str): The folder that holds ``stl10_binary``, as the archive
             unpacks.
         split (str): 'train' or 'test'. Defaults to 'train'.
-        kwargs: Other settings of mmpretrain's ``BaseDataset``, as ``pipeline``.
+        kwargs: Other settings of mmpretrain's ``BaseDataset``, such as ``pipeline``.
 
     Raises:
         FileNotFoundError: If a file is missing.

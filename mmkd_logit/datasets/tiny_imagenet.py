@@ -26,7 +26,7 @@ class TinyImageNet(BaseDataset):
     Args:
         data_root (str): The folder ``tiny-imagenet-200`` of the archive.
         split (str): 'train' or 'val'. Defaults to 'train'.
-        kwargs: Other settings of mmpretrain's ``BaseDataset``, as ``pipeline``.
+        kwargs: Other settings of mmpretrain's ``BaseDataset``, such as ``pipeline``.
 
     Raises:
         FileNotFoundError: If a file or folder is missing.

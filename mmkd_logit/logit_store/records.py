@@ -57,7 +57,7 @@ class LogitRecord:
         tau (float, optional): Temperature of the rest's mass, with ``top_k``.
 
     Raises:
-        ValueError: If a setting is out of its range, or ``top_k`` is asked of maps.
+        ValueError: If a setting is out of range, or ``top_k`` is asked of maps.
     """
 
     shape: tuple[int, ...]
