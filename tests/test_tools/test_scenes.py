@@ -280,15 +280,15 @@ CLASSES = CityscapesDataset.METAINFO['classes']
     [
         (
             ('road', 'building', 'sidewalk', *CLASSES[3:]),
-            "2 have another name, the first is class 1, 'building' there and "
+            "2 have another name, the first being class 1, 'building' there and "
             "'sidewalk' here.",
             "Set teacher.class_map='names'",
         ),
         (
             tuple(f'organ {i}' for i in range(19)),
-            "19 have another name, the first is class 0, 'organ 0' there and "
+            "19 have another name, the first being class 0, 'organ 0' there and "
             "'road' here.",
-            'Take a teacher trained on these classes in this order',
+            'Use a teacher trained on these classes in this order',
         ),
     ],
     ids=['another order', 'other classes'],
