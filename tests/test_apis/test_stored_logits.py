@@ -395,7 +395,7 @@ def test_a_changed_image_is_noticed(
         return found
 
     monkeypatch.setattr(Digits, 'load_data_list', changed)
-    message = 'Image 3 in view 0 is not the one of which store holds'
+    message = 'Image 3 in view 0 is not the one whose logits store holds'
     refuse(cwd, cache, message, {})
     cfg = classification(cwd / 'unchecked', dict(cache=cache, check_images=False))
     cfg.train_cfg.max_epochs = 1
