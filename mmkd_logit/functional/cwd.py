@@ -28,7 +28,7 @@ def cwd_loss(
     Source: https://arxiv.org/abs/2011.13256
 
     Args:
-        student (Tensor): Logits of shape (N, C), a row a pixel.
+        student (Tensor): Logits of shape (N, C), one pixel per row.
         teacher (Tensor): Logits of shape (N, C). Gets no gradient.
         image (Tensor): Index of each row's image, integers of shape (N,).
         tau (float): Temperature, above 0. Defaults to 4.0.

@@ -364,7 +364,7 @@ def test_a_checkpoint_runs_no_code_in_any_tool(
     ):
         result = attempt(*command, cwd=cwd)
         assert result.returncode == 1
-        assert 'mkdir beside its weights' in result.stdout.splitlines()[-1]
+        assert 'mkdir besides its weights' in result.stdout.splitlines()[-1]
         assert not (tmp_path / 'ran').exists()
 
 
