@@ -48,7 +48,7 @@ def read_checkpoint(source: str | Path, remedy: str = '') -> dict:
         )
     if is_torchscript(path):
         raise ValueError(
-            f'Checkpoint {path} is a TorchScript archive, which contains code, and was '
+            f'Checkpoint {path} is a TorchScript archive, which holds code, and was '
             "not loaded. Save the model's state_dict() with torch.save instead."
         )
     if path.suffix == '.safetensors':

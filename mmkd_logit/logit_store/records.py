@@ -74,7 +74,7 @@ class LogitRecord:
             return
         if len(self.shape) > 1:
             raise ValueError(
-                'top_k keeps different classes at each pixel, so a map could not be '
+                'top_k keeps different classes at each pixel, so a map cannot be '
                 'resized. Store all logits of a segmentor.'
             )
         if not 0 < self.top_k < self.shape[0] - 1:

@@ -629,5 +629,5 @@ def test_images_of_several_sizes(cwd: Path, scenes: Path) -> None:
     pipeline[2] = dict(
         type='RandomResize', scale=(56, 40), ratio_range=(0.5, 2.0), keep_ratio=True
     )
-    with pytest.raises(ValueError, match='Stored logits have one size'):
+    with pytest.raises(ValueError, match='Stored logits must have one size'):
         store(cfg, 'sizes', views=3)

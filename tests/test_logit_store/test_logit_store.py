@@ -245,7 +245,7 @@ def test_float16_overflows() -> None:
 
 
 def test_images_of_several_sizes() -> None:
-    with pytest.raises(ValueError, match=r'shape \(3, 4, 6\) for an image, and \(3, 4'):
+    with pytest.raises(ValueError, match=r'shape \(3, 4, 6\) for an image, but \(3, 4'):
         LogitRecord((3, 4, 5)).encode(torch.zeros(1, 3, 4, 6))
 
 
