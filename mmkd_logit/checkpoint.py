@@ -1,4 +1,4 @@
-"""The one reader of checkpoints: safe, strict, with readable errors."""
+"""The only reader of checkpoints: safe, strict, with readable errors."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ StateDict = Mapping[str, Tensor]
 
 
 def read_checkpoint(source: str | Path, remedy: str = '') -> dict:
-    """Load a checkpoint without running code that it may hold.
+    """Load a checkpoint without running code that it may contain.
 
     Args:
-        source (str | Path): Path of a file, or an http(s) address. Each node downloads
-            an address once, and keeps it in torch's own cache.
+        source (str | Path): Path of a file, or an http(s) URL. Each node downloads a
+            URL once, and keeps the file in torch's own cache.
         remedy (str): What to do if the file does not exist, for the message.
 
     Returns:
@@ -35,8 +35,8 @@ def read_checkpoint(source: str | Path, remedy: str = '') -> dict:
 
     Raises:
         FileNotFoundError: If there is no such file, or it cannot be downloaded.
-        ValueError: If the file is truncated, is not a checkpoint, is not what its name
-            promises, or holds objects that could run code.
+        ValueError: If the file is truncated, is not a checkpoint, does not match the
+            hash in its name, or contains objects that could run code.
         ImportError: If it is a ``.safetensors`` file, and safetensors is not installed.
     """
     source = str(source)
@@ -57,7 +57,7 @@ def read_checkpoint(source: str | Path, remedy: str = '') -> dict:
         checkpoint = load_weights_only(path)
     except RefusedObjectError as error:
         raise ValueError(
-            f'Checkpoint {path} holds {error.name} beside its weights, and was not '
+            f'Checkpoint {path} holds {error.name} besides its weights, and was not '
             f'loaded because reading it could run code. {_sibling(error.name)}If you '
             'trust the file, load it yourself with torch.load(..., weights_only=False) '
             "and save its 'state_dict' alone."
@@ -73,11 +73,11 @@ def read_checkpoint(source: str | Path, remedy: str = '') -> dict:
 
 
 def _sibling(refused: str) -> str:
-    """Which file to take in place of one that holds the options of a run."""
+    """Suggest a file to use instead of one that contains the options of a run."""
     if refused != 'argparse.Namespace':
         return ''
     return (
-        "If it is one of RepDistiller's, take ckpt_epoch_240.pth or the *_best.pth "
+        "If it is one of RepDistiller's, use ckpt_epoch_240.pth or the *_best.pth "
         'beside it, which hold no such object. '
     )
 
@@ -97,7 +97,7 @@ def _read_safetensors(path: Path) -> dict:
 
 
 def is_torchscript(path: Path) -> bool:
-    """Tell whether a file is an archive of TorchScript, which holds code.
+    """Return whether a file is a TorchScript archive, which contains code.
 
     Args:
         path (Path): Any file.
@@ -112,55 +112,55 @@ def _unreadable(path: Path, error: BaseException) -> ValueError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     # The first sentence, without the advice that torch wraps around it.
     reason = lines[0].partition('. ')[0].rstrip('.') if lines else ''
-    if ' ' not in reason:  # a KeyError has a key alone
+    if ' ' not in reason:  # a KeyError has only a key
         reason = f'{type(error).__name__} {reason}'.rstrip()
     return ValueError(
         f'Checkpoint {path} ({path.stat().st_size} bytes) cannot be read; it may be '
-        f'truncated, or not a checkpoint at all: {reason}. Fetch or save it again.'
+        f'truncated, or not a checkpoint at all: {reason}. Download or save it again.'
     )
 
 
 def _download(url: str) -> Path:
-    """The file of an address in torch's cache, downloaded if it is not there yet."""
+    """Return the file of a URL in torch's cache, downloading it if needed."""
     parts = urlparse(url)
     if parts.scheme not in ('http', 'https'):
         raise ValueError(
-            f'Checkpoint {url!r} must be the path of a file or an http(s) address.'
+            f'Checkpoint {url!r} must be the path of a file or an http(s) URL.'
         )
     name = Path(parts.path).name
     folder = Path(torch.hub.get_dir()) / 'checkpoints'
-    # resnet34_8xb32_in1k_20210831-f257d4e6.pth: the SHA-256 of the file begins so.
+    # resnet34_8xb32_in1k_20210831-f257d4e6.pth ends in the SHA-256's first digits.
     found = re.search(r'-([0-9a-f]{8,64})\.\w+$', name)
     digits = found.group(1) if found and not re.match(r'20\d{6}$', found[1]) else None
     if digits is not None and _sha256_begins_with(folder / name, digits):
         path = folder / name  # torchvision or mmengine have downloaded it
     else:
-        # Files of many addresses are called model.pth.
+        # The files of many URLs are called model.pth.
         key = hashlib.sha256(url.encode()).hexdigest()[:16]
         path = folder / f'{key}-{name}'
     try:
         if int(os.environ.get('LOCAL_RANK', 0)) == 0 and not _is_there(path, digits):
             folder.mkdir(parents=True, exist_ok=True)
-            # Moved to its place only when it is complete, and as promised.
+            # Moved into place only when it is complete and matches.
             torch.hub.download_url_to_file(url, str(path), digits)
     except RuntimeError as error:
         raise ValueError(
-            f'The file at {url} is not what its name promises: its SHA-256 does not '
-            f'begin with {digits}. The download was cut or changed on its way: try '
-            'again, or fetch it by other means and give its path.'
+            f'The file at {url} does not match the hash in its name: its SHA-256 does '
+            f'not begin with {digits}. The download was truncated or altered: try '
+            'again, or download it by other means and give its path.'
         ) from error
     except (URLError, OSError) as error:
         raise FileNotFoundError(
-            f'Checkpoint {url} could not be downloaded: {error}. Check the address and '
-            'the connection, or fetch the file by other means and give its path.'
+            f'Checkpoint {url} could not be downloaded: {error}. Check the URL and the '
+            'connection, or download the file by other means and give its path.'
         ) from error
     finally:
-        barrier()  # the other processes of the node wait, whatever comes of it
+        barrier()  # the node's other processes wait, whatever the outcome
     return path
 
 
 def _is_there(path: Path, digits: str | None) -> bool:
-    """Whether a file has been downloaded, and is as promised."""
+    """Return whether a file has been downloaded, and matches its name."""
     return path.is_file() and (digits is None or _sha256_begins_with(path, digits))
 
 
@@ -169,7 +169,7 @@ def _sha256_begins_with(path: Path, digits: str) -> bool:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal digits."""
+    """Return the SHA-256 of a file, in hexadecimal digits."""
     sha256 = hashlib.sha256()
     with path.open('rb') as file:
         while block := file.read(2**20):
@@ -178,7 +178,7 @@ def sha256_of(path: Path) -> str:
 
 
 def weights_of(checkpoint: Mapping[str, Any], source: str | Path = '') -> StateDict:
-    """The weights in a checkpoint, under the names that a plain model uses.
+    """Return the weights in a checkpoint, under the names that a plain model uses.
 
     Args:
         checkpoint (dict): Weights under ``state_dict``, as mmengine saves them, under
@@ -186,7 +186,7 @@ def weights_of(checkpoint: Mapping[str, Any], source: str | Path = '') -> StateD
         source (str | Path): Where it was read from, for the message.
 
     Returns:
-        dict[str, Tensor]: Without the prefix of a DDP wrapper.
+        dict[str, Tensor]: The weights, without the prefix of a DDP wrapper.
 
     Raises:
         ValueError: If it holds no weights.
@@ -199,14 +199,14 @@ def weights_of(checkpoint: Mapping[str, Any], source: str | Path = '') -> StateD
     ):
         raise ValueError(
             f'Checkpoint {source} holds no weights where they are expected: under '
-            "'state_dict', under 'model', or alone. It has the keys "
+            "'state_dict', under 'model', or at the top level. It has the keys "
             f'{", ".join(map(repr, list(checkpoint)[:8]))}.'
         )
     return {key.removeprefix('module.'): value for key, value in weights.items()}
 
 
 def class_names(checkpoint: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """Names of the classes that a model was trained on, if its checkpoint has them.
+    """Return the class names that a model was trained on, if its checkpoint has them.
 
     Args:
         checkpoint (dict): As mmengine, or an older OpenMMLab release, saves it.
@@ -220,7 +220,7 @@ def class_names(checkpoint: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 
 def load_strictly(module: nn.Module, weights: StateDict, what: str) -> None:
-    """Load weights that must fit to the last tensor.
+    """Load weights that must match the model to the last tensor.
 
     Args:
         module (nn.Module): The model.
@@ -230,7 +230,7 @@ def load_strictly(module: nn.Module, weights: StateDict, what: str) -> None:
     Raises:
         ValueError: If names or shapes differ. It lists the differences.
     """
-    # Mean and std are settings of the model, not weights, but old files hold them.
+    # Mean and std are settings of the model, not weights, but old files contain them.
     weights = {k: v for k, v in weights.items() if not k.startswith('data_preproc')}
     try:
         module.load_state_dict(weights, strict=True)
@@ -243,7 +243,7 @@ def load_strictly(module: nn.Module, weights: StateDict, what: str) -> None:
 
 
 def _difference(model: StateDict, file: StateDict, most: int = 4) -> str:
-    """The differences of names and shapes, a line a kind; empty if there are none."""
+    """Describe how names and shapes differ, one line per kind; empty if they do not."""
     count = '.num_batches_tracked'
     if not any(key.endswith(count) for key in file):  # torch fills them in
         model = {key: model[key] for key in model if not key.endswith(count)}
@@ -256,14 +256,14 @@ def _difference(model: StateDict, file: StateDict, most: int = 4) -> str:
     for kind, names in (
         ('in the model only', [key for key in model if key not in file]),
         ('in the file only', [key for key in file if key not in model]),
-        ('of another shape', shapes),
+        ('with different shapes', shapes),
     ):
         if names:
             rest = f', and {len(names) - most} more' if len(names) > most else ''
             lines.append(f'  {len(names)} {kind}: {", ".join(names[:most])}{rest}')
     if network := recognize(file):
         lines.append(
-            f'  {network}. Take the config of that network, or the file of this one.'
+            f'  {network}. Use the config of that network, or the file of this one.'
         )
     elif any(key.startswith('student.') for key in file):
         lines.append(
@@ -272,13 +272,13 @@ def _difference(model: StateDict, file: StateDict, most: int = 4) -> str:
         )
     elif lines and not any(key in model for key in file):
         lines.append(
-            '  No name of the file is known to the model: it was saved by other code '
+            '  No name in the file is known to the model: it was saved by code other '
             'than mmpretrain or mmseg. Rename its weights: backbone.* for the '
             "network, head.fc.* for a classifier's last layer."
         )
     elif lines and len(shapes) in (1, 2) and len(lines) == 1:
         lines.append(
-            '  Only the last layer differs: the file was trained on another number of '
-            'classes than the config says.'
+            '  Only the last layer differs: the file was trained on a different number '
+            'of classes than the config says.'
         )
     return '\n'.join(lines)

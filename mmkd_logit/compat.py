@@ -1,4 +1,4 @@
-"""What differs between the OpenMMLab and torch releases that this package runs on."""
+"""Differences between the OpenMMLab and torch releases that this package supports."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ INSTALL_HINT = (
     '    pip install "mmkd_logit[openmmlab]"  (upstream, torch 2.1; docs/stacks.md)'
 )
 
-# The upstream release and the fork's that this one is meant for.
+# The upstream and fork releases that this one is meant for.
 _STACK = {
     'mmengine': ('0.10.7', '0.10.12'),
     'mmpretrain': ('1.2.0', '1.3.6'),
     'mmsegmentation': ('1.2.2', '1.4.2'),
 }
-# Default hooks that mmengine itself leaves out where a config sets them to None.
+# Default hooks that mmengine itself leaves out if a config sets them to None.
 MMENGINE_HOOKS = (
     'runtime_info',
     'timer',
@@ -39,7 +39,7 @@ MMENGINE_HOOKS = (
     'param_scheduler',
     'checkpoint',
 )
-# What the types of tensors are called in files of the first releases of torch.
+# Names of the tensor types in files of the first torch releases.
 _FIRST_DTYPES = {
     'Byte': torch.uint8,
     'Char': torch.int8,
@@ -62,12 +62,12 @@ def _version(distribution: str) -> str | None:
 
 
 def check_stack() -> None:
-    """Warn of a stack that is mixed, incomplete, or not what this release is for."""
+    """Warn of a stack that is mixed, incomplete, or not meant for this release."""
     if _version('mmengine') and not _version('mmcv') and not _version('mmcv-lite'):
         warnings.warn(
             'mmcv is not installed, which the upstream packages need and pip cannot '
             'build for them. Install it with `mim install mmcv==2.1.0`; docs/stacks.md '
-            'tells how to build it.',
+            'explains how to build it.',
             stacklevel=2,
         )
     for name, (upstream_meant, fork_meant) in _STACK.items():
@@ -98,27 +98,27 @@ def register_config_packages() -> None:
         package, found, name = path.partition('::')
         if not found or package != 'mmkd_logit':
             return find(path, filename)
-        # mmengine does not see an editable install. And it would look for every type
-        # of the inherited config in the package that it comes from: ours hold types of
-        # the toolboxes, found by the default scope.
+        # mmengine does not see an editable install. It would also look up every type of
+        # the inherited config in the package that it comes from, but ours contain types
+        # of the toolboxes, which the default scope finds.
         return str(_our_config(name)), None
 
     Config._get_cfg_path = staticmethod(find_ours_too)
     MODULE2PACKAGE['mmkd_logit'] = 'mmkd_logit'
-    # mmengine asks for the distribution; the fork has another name than upstream,
-    # and mmengine finds it by the name of the module.
+    # mmengine looks up the distribution, which has a different name in the fork; it
+    # finds that by the name of the module.
     if _version('mmsegmentation') is None:
         MODULE2PACKAGE['mmseg'] = 'mmseg'
 
 
 def shipped_folder(name: str) -> Path:
-    """The folder of configs or tools that goes with this package.
+    """Return the folder of configs or tools shipped with this package.
 
     Args:
         name (str): 'configs' or 'tools'.
 
     Returns:
-        Path: In the installed package, or in a checkout.
+        Path: The folder, in the installed package or in a checkout.
     """
     package = Path(__file__).resolve().parent
     folders = (package / '.mim' / name, package.parent / name)
@@ -126,18 +126,18 @@ def shipped_folder(name: str) -> Path:
 
 
 def _our_config(name: str) -> Path:
-    """A config of this package by its name."""
+    """Return the path of a config of this package."""
     folder = shipped_folder('configs')
     if not (folder / name).is_file():
         raise FileNotFoundError(
             f'mmkd_logit has no config {name!r} (looked in {folder}). Its configs are '
-            "named as 'mmkd_logit::_base_/methods/dhkd.py'."
+            "named like 'mmkd_logit::_base_/methods/dhkd.py'."
         )
     return folder / name
 
 
 def config_from(path: str, what: str) -> Config:
-    """Read a config, of a file or of a package.
+    """Read a config from a file or a package.
 
     Args:
         path (str): Such as ``'mmpretrain::resnet/resnet34_8xb32_in1k.py'``.
@@ -159,12 +159,12 @@ def config_from(path: str, what: str) -> Config:
     except (OSError, ModuleNotFoundError, KeyError) as error:
         raise FileNotFoundError(
             f'{what} cannot be read (looked in {Path.cwd()}): {error}. Name a file, or '
-            "one of a package as 'mmpretrain::resnet/resnet34_8xb32_in1k.py'."
+            "one in a package, such as 'mmpretrain::resnet/resnet34_8xb32_in1k.py'."
         ) from error
 
 
 class RefusedObjectError(pickle.UnpicklingError):
-    """A checkpoint names an object that the safe reader does not know.
+    """Raised if a checkpoint names an object that the safe reader does not know.
 
     Args:
         name (str): The object, as the file names it.
@@ -176,42 +176,42 @@ class RefusedObjectError(pickle.UnpicklingError):
 
 
 def load_weights_only(path: Path) -> Any:
-    """``torch.load`` for weights and the plain values that mmengine saves with them.
+    """Load weights and the plain values that mmengine saves with them.
 
-    Its checkpoints hold training logs, a ``HistoryBuffer`` of numpy arrays and of its
-    own methods, and numpy values in ``meta``, written by numpy 1 or 2. Files of any
-    release of torch are read, also the tar files of the first ones. Nothing here runs
-    code of the file.
+    mmengine's checkpoints contain training logs, a ``HistoryBuffer`` of numpy arrays
+    and of its own methods, and numpy values in ``meta``, written by numpy 1 or 2. Files
+    from any torch release can be read, even the tar files of the first ones. No code
+    from the file is run.
 
     Args:
         path (Path): The file.
 
     Returns:
-        Any: What it holds, on the CPU.
+        Any: Its contents, on the CPU.
 
     Raises:
         RefusedObjectError: If it holds anything else.
     """
-    # Torch's own reader for weights would have to be told of numpy's types, and lets a
-    # file change them to types of pointers; before torch 2.6 it cannot be told at all.
+    # torch's own reader for weights would need numpy's types allowlisted, and lets a
+    # file turn them into pointer types; before torch 2.6 they cannot be allowlisted.
     return torch.load(
         path, map_location='cpu', weights_only=False, pickle_module=_safe_pickle()
     )
 
 
 def _known_objects() -> dict[str, Any]:
-    """What a checkpoint may name, under all names that it has had."""
+    """Return the objects that a checkpoint may name, under all their past names."""
     from mmengine.logging import HistoryBuffer
     from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
     class OneCycle:
-        """Stands for the scheduler, whose state holds a function of its own."""
+        """Stand-in for the scheduler, whose state contains one of its functions."""
 
         _annealing_cos = OneCycleParamScheduler._annealing_cos
         _annealing_linear = OneCycleParamScheduler._annealing_linear
 
     def known_method(owner: type, name: str) -> Any:
-        """``getattr``, for methods that training logs and schedulers hold."""
+        """Restrict ``getattr`` to methods that training logs and schedulers contain."""
         of_buffer = owner is HistoryBuffer and not name.startswith('_')
         of_scheduler = owner is OneCycle and name.startswith('_annealing')
         if not (of_buffer or of_scheduler):
@@ -219,13 +219,13 @@ def _known_objects() -> dict[str, Any]:
         return getattr(owner, name)
 
     def encode(text: str, encoding: str) -> bytes:
-        """The way of protocol 2 to write bytes."""
+        """Encode text, as pickle protocol 2 writes bytes."""
         if encoding != 'latin1':
             raise RefusedObjectError(f'_codecs.encode to {encoding}')
         return text.encode(encoding)
 
     def plain_dtype(*args: Any) -> np.dtype:
-        """A numpy type that holds no pointers."""
+        """Create a numpy dtype, which must not hold pointers."""
         dtype = np.dtype(*args)
         if dtype.kind not in _PLAIN_KINDS:
             raise RefusedObjectError(f'numpy.dtype {dtype}')
@@ -265,16 +265,16 @@ def _known_objects() -> dict[str, Any]:
 
 
 def _is_plain_state(target: Any, state: Any) -> bool:
-    """Whether a value may be given a state, and the state is plain.
+    """Return whether a value may be given a state, and the state is plain.
 
-    That of a class or function would change the program, and that of a numpy type or
-    array could forge pointers.
+    The state of a class or function would change the program, and that of a numpy
+    dtype or array could forge pointers.
     """
     if isinstance(target, np.dtype):
         _, _, subtype, names, fields, *size, flags = (*state, 0)[:8]
         sizes = ([-1, -1], [target.itemsize, target.alignment])
         plain = target.kind in _PLAIN_KINDS and (subtype, names, fields) == (None,) * 3
-        return plain and size in sizes and flags in (0, 8)  # 8 is that of text
+        return plain and size in sizes and flags in (0, 8)  # 8 marks text
     if type(target) is np.ndarray:
         _, _, dtype, _, data = state
         return dtype.kind in _PLAIN_KINDS and isinstance(data, bytes)
@@ -282,9 +282,9 @@ def _is_plain_state(target: Any, state: Any) -> bool:
 
 
 def _safe_pickle() -> Any:
-    """A stand-in for ``pickle`` that unpickles tensors and known objects only."""
+    """Return a stand-in for ``pickle`` that reads tensors and known objects only."""
     known = _known_objects()
-    base: Any = pickle._Unpickler  # in Python: the one in C cannot be restricted so
+    base: Any = pickle._Unpickler  # in Python: the one in C cannot be restricted
 
     class Unpickler(base):
         dispatch = dict(base.dispatch)

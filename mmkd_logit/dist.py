@@ -1,4 +1,4 @@
-"""Means, gathers and turns over the processes of a distributed training."""
+"""Means, sums, gathers and ordering over the processes of distributed training."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from torch import Tensor
 def mean_over_ranks(
     grads: Sequence[Tensor | None], params: Sequence[Tensor]
 ) -> list[Tensor | None]:
-    """Mean of each gradient over all processes, with one packed all-reduce.
+    """Average each gradient over all processes, with one packed all-reduce.
 
     Args:
         grads (Sequence[Tensor | None]): Gradients, absent ones as None; an absent one
             counts as 0.
-        params (Sequence[Tensor]): What they are gradients of, on one device.
+        params (Sequence[Tensor]): Parameters of these gradients, on one device.
 
     Returns:
         list[Tensor | None]: Their means, the same in every process. None where the
@@ -44,15 +44,15 @@ def mean_over_ranks(
 
 
 def sum_over_ranks(tensor: Tensor) -> Tensor:
-    """Sum over all processes; its gradient is summed over them too.
+    """Sum a tensor over all processes; its gradient is summed over them too.
 
-    Every process must call it, and go back through it if one does.
+    Every process must call it, and backpropagate through it if any does.
 
     Args:
-        tensor (Tensor): Of the same shape in every process.
+        tensor (Tensor): Same shape in every process.
 
     Returns:
-        Tensor: Of that shape.
+        Tensor: The sum, of that shape.
     """
     return tensor if get_world_size() == 1 else _SumOverRanks.apply(tensor)
 
@@ -70,9 +70,10 @@ class _SumOverRanks(torch.autograd.Function):
 
 
 def share_of_rows(rows: Tensor) -> Tensor | float:
-    """What makes a mean over processes of means over rows a mean over all rows.
+    """Return the factor that turns a mean over this process's rows into its share.
 
-    Every process must call it.
+    The mean over processes of such shares is the mean over all rows. Every process must
+    call it.
 
     Args:
         rows (Tensor): The rows of this process, shape (N, ...).
@@ -93,12 +94,12 @@ def gather_rows(*tensors: Tensor | None) -> tuple[list[Tensor | None], int]:
     Every process must call it, even one that has no rows.
 
     Args:
-        tensors (Tensor | None): Of the same number of rows, shape (N, ...). None stays
+        tensors (Tensor | None): Same number of rows in each, shape (N, ...). None stays
             None, and must be None in every process.
 
     Returns:
         tuple[list[Tensor | None], int]: The tensors with the rows of all processes,
-        without gradient, and the place of this process's first row among them.
+        without gradient, and the index of this process's first row among them.
     """
     if get_world_size() == 1:
         return list(tensors), 0
@@ -110,7 +111,7 @@ def gather_rows(*tensors: Tensor | None) -> tuple[list[Tensor | None], int]:
         if tensor is None:
             gathered.append(None)
             continue
-        # Collectives take the same shape from every process.
+        # Collectives need the same shape from every process.
         padded = tensor.new_zeros(max(sizes), *tensor.shape[1:])
         padded[: len(tensor)] = tensor
         parts = zip(all_gather(padded), sizes)
@@ -122,8 +123,8 @@ def gather_rows(*tensors: Tensor | None) -> tuple[list[Tensor | None], int]:
 def first_process_first() -> Iterator[None]:
     """Let the first process of each node go ahead, such as to download a model.
 
-    The others enter the ``with`` block when it has left, whatever came of it. Every
-    process must come here.
+    The others enter the ``with`` block once it has left, whatever the outcome. Every
+    process must call it.
     """
     is_first = int(os.environ.get('LOCAL_RANK', 0)) == 0
     if not is_first:

@@ -1,4 +1,4 @@
-"""Nested settings by their dotted keys, and how two of them differ."""
+"""Nested settings by their dotted keys, and the differences between two of them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 
 def leaves(settings: Any, key: str = '') -> Iterator[tuple[str, str]]:
-    """Every value of nested settings, as text.
+    """Yield every value of nested settings, as text.
 
     Args:
-        settings (Any): Dicts and lists in one another.
-        key (str): What the keys begin with. Defaults to ''.
+        settings (Any): Nested dicts and lists.
+        key (str): Prefix of the keys. Defaults to ''.
 
     Yields:
         tuple[str, str]: A key such as ``'pipeline[0].type'``, and its value.
@@ -27,12 +27,12 @@ def leaves(settings: Any, key: str = '') -> Iterator[tuple[str, str]]:
 
 
 def difference(here: Mapping[str, str], there: Mapping[str, str], most: int = 3) -> str:
-    """How settings differ from what they were; empty if they do not.
+    """Describe how settings differ from what they were; empty if they do not.
 
     Args:
-        here (Mapping[str, str]): What they are, by dotted keys.
-        there (Mapping[str, str]): What they were.
-        most (int): Number of differences that are named. Defaults to 3.
+        here (Mapping[str, str]): Current values, by dotted keys.
+        there (Mapping[str, str]): Earlier values, by dotted keys.
+        most (int): Maximum number of differences to name. Defaults to 3.
 
     Returns:
         str: Such as ``'lr is 0.1 and was 0.2; seed is 1 and was 0'``.

@@ -1,6 +1,6 @@
-"""Child registries of mmengine's: ``type='mmkd_logit.LogitDistiller'`` and so on.
+"""Child registries of mmengine's, for ``type='mmkd_logit.LogitDistiller'`` and so on.
 
-The modules are imported when a registry is first asked for one of them.
+The modules are imported when a registry is first used.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Names of the networks that the papers released, mapped to those of mmpretrain.
+"""Weight names of the networks that the papers released, mapped to mmpretrain's.
 
-mdistiller, RepDistiller and torchvision name the tensors of a plain network, as
-``layer1.0.conv1.weight`` and ``fc.weight``; mmpretrain's classifier has the first under
-``backbone`` and the last layer as ``head.fc``.
+mdistiller, RepDistiller and torchvision use the tensor names of a plain network, such
+as ``layer1.0.conv1.weight`` and ``fc.weight``; mmpretrain's classifier has the former
+under ``backbone`` and the last layer as ``head.fc``.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from torch import Tensor
 
 _LAST_LAYERS = ('fc', 'linear', 'classifier', 'classifier.0')
 
-# What tells a network: its last layer, the features that this takes, and the number of
-# tensors, with the counts of batches.
+# A network is recognized by the name and the input features of its last layer, and by
+# the number of its tensors, with the counts of batches.
 _NETWORKS = {
     ('fc', 64, 56): 'resnet8',
     ('fc', 64, 92): 'resnet14',
@@ -52,25 +52,25 @@ _NETWORKS = {
 def match_names(
     weights: Mapping[str, Tensor], model: Mapping[str, Tensor], what: str
 ) -> Mapping[str, Tensor]:
-    """Rename the weights of a released network as the model names them.
+    """Rename the weights of a released network to the names of the model.
 
-    Of a file that holds a whole distiller of mdistiller's, the student's are taken, or
-    the teacher's if there is no student. The log says so.
+    If the file contains a whole distiller of mdistiller's, the student's weights are
+    used, or the teacher's if there is no student. The log says so.
 
     Args:
-        weights (Mapping[str, Tensor]): Those of the file.
+        weights (Mapping[str, Tensor]): Weights in the file.
         model (Mapping[str, Tensor]): ``state_dict`` of the model.
         what (str): Where the weights come from, for the log.
 
     Returns:
-        Mapping[str, Tensor]: Under the names of the model; as they are if these are no
-        released weights, or those of another network.
+        Mapping[str, Tensor]: The weights under the names of the model; unchanged if
+        they are not released weights, or those of another network.
     """
     owner, network = _network(weights)
     last = _last_layer(network)
     if last is None:
         return weights
-    # mmpretrain's ResNet_CIFAR calls the released ResNet-18's and 50's shortcuts so.
+    # The shortcuts of the released ResNet-18 and 50 are `downsample` in mmpretrain.
     for shortcut in ('.shortcut.', '.downsample.'):
         renamed = {
             _rename(name, last).replace('.shortcut.', shortcut): value
@@ -88,30 +88,30 @@ def match_names(
 
 
 def recognize(weights: Mapping[str, Tensor]) -> str:
-    """Tell which released network weights are of.
+    """Name the released network that weights belong to.
 
     Args:
-        weights (Mapping[str, Tensor]): Those of a file.
+        weights (Mapping[str, Tensor]): Weights in a file.
 
     Returns:
-        str: Such as 'It looks like wrn_40_2, of 100 classes'; '' if it is unknown.
+        str: Such as 'It looks like wrn_40_2, with 100 classes'; '' if it is unknown.
     """
     owner, network = _network(weights)
     last = _last_layer(network)
     if last is None or network[f'{last}.weight'].ndim != 2:
         return ''
     classes, features = network[f'{last}.weight'].shape
-    # Files of old releases of torch lack the counts of batches.
+    # Files from old torch releases lack the counts of batches.
     norms = sum(name.endswith('.running_mean') for name in network)
     name = _NETWORKS.get((last, features, len(_names(network)) + norms))
     if name is None:
         return ''
     whose = f'Its {owner}' if owner else 'It'
-    return f'{whose} looks like {name}, of {classes} classes'
+    return f'{whose} looks like {name}, with {classes} classes'
 
 
 def _network(weights: Mapping[str, Tensor]) -> tuple[str, Mapping[str, Tensor]]:
-    """The network of a file, and whose it is where the file holds a distiller."""
+    """Return the network of a file, and its owner if the file holds a distiller."""
     for owner in ('student', 'teacher'):
         prefix = f'{owner}.'
         network = {
@@ -135,5 +135,5 @@ def _rename(name: str, last: str) -> str:
 
 
 def _names(weights: Mapping[str, Tensor]) -> set[str]:
-    """Names without the counts of batches, which torch fills in where they lack."""
+    """Return names without the counts of batches, which torch fills in if missing."""
     return {name for name in weights if not name.endswith('.num_batches_tracked')}

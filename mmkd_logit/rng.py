@@ -1,4 +1,4 @@
-"""Random numbers that leave those of the plain student's training alone."""
+"""Random numbers that do not disturb those of the plain student's training."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import torch
 def side_rng() -> Iterator[None]:
     """Draw from a separate stream inside the ``with`` block.
 
-    What the plain student does not have (the teacher, an auxiliary head) draws from
-    it, so that a student starts from the same weights with and without distillation.
+    Whatever the plain student does not have (a teacher, an auxiliary head) draws from
+    it, so that the student starts from the same weights with and without distillation.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(torch.initial_seed() + 1)
@@ -25,7 +25,7 @@ def side_rng() -> Iterator[None]:
 
 @contextmanager
 def kept_rng() -> Iterator[None]:
-    """Put Python's, NumPy's and torch's generators of the CPU back afterwards."""
+    """Restore Python's, NumPy's and torch's CPU generators afterwards."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
         yield
@@ -36,10 +36,10 @@ def kept_rng() -> Iterator[None]:
 
 
 def seed_cpu(*words: int) -> None:
-    """Seed Python, NumPy and torch on the CPU from several integers, in a few us.
+    """Seed Python, NumPy and torch on the CPU from several integers, in microseconds.
 
     Args:
-        words (int): Such as seed, view and index; other words, another seed.
+        words (int): Such as seed, view and index; other words give another seed.
     """
     text = ' '.join(map(str, words)).encode()
     seed = int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), 'little')
@@ -53,7 +53,7 @@ def seed_all(*words: int) -> None:
     """Seed Python, NumPy and torch from several integers.
 
     Args:
-        words (int): Such as seed, epoch and rank; other words, another seed.
+        words (int): Such as seed, epoch and rank; other words give another seed.
     """
     seed = int(np.random.SeedSequence(words).generate_state(1)[0])
     random.seed(seed)

@@ -1,9 +1,9 @@
-"""Views: augmentations that are the same whenever an image is shown again.
+"""Views: augmentations that are the same each time an image is shown.
 
 View ``v`` of image ``i`` is what the training pipeline makes of it when all random
-generators are seeded from (seed, v, i). Epoch ``e`` of training takes view
+generators are seeded from (seed, v, i). Epoch ``e`` of training uses view
 ``e mod views``. This module rewrites the config of a data loader;
-``mmkd_logit.datasets`` holds what it names.
+``mmkd_logit.datasets`` contains the classes that it names.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from typing import Any
 
 DATASET, SAMPLER = 'mmkd_logit.ViewDataset', 'mmkd_logit.ViewSampler'
 KEYS = ('cache', 'views', 'view_seed', 'check_images')
-"""Settings of a teacher that are about views."""
+"""Settings of a teacher that concern views."""
 IN_SAMPLE = 'teacher_view'
-"""Where a data sample holds its view and its index in the data set."""
+"""Field of a data sample with its view and its index in the dataset."""
 
 NO_VIEWS = (
-    'The data samples do not say which view of their image they are, as teacher.cache '
-    'and teacher.views need. Build the Runner with mmkd_logit.apis.build_runner, as '
-    'tools/train.py does, which lets the training set say so.'
+    'The data samples do not say which view of their image they are, but teacher.cache '
+    'and teacher.views need it. Build the Runner with mmkd_logit.apis.build_runner, as '
+    'tools/train.py does, which makes the training set say so.'
 )
 
 
 def takes_views(teacher: Any) -> bool:
-    """Whether the settings of a teacher ask for views."""
+    """Return whether the settings of a teacher ask for views."""
     return isinstance(teacher, Mapping) and (
         teacher.get('cache') is not None or teacher.get('views') is not None
     )
 
 
 def without_view_keys(teacher: Any) -> Any:
-    """Settings of a live teacher that shows no views.
+    """Return the settings of a live teacher without those that concern views.
 
     Args:
-        teacher (dict | list[dict]): Settings of a teacher, or of several, which have
-            none.
+        teacher (dict | list[dict]): Settings of a teacher; or of several, which never
+            have any.
     """
     if not isinstance(teacher, Mapping):
         return teacher
@@ -45,14 +45,14 @@ def without_view_keys(teacher: Any) -> Any:
 
 
 def with_views(loader: Mapping[str, Any], teacher: Mapping[str, Any]) -> dict[str, Any]:
-    """Config of a data loader that gives views.
+    """Return the config of a data loader that yields views.
 
     Args:
         loader (dict): Config of the training data loader.
         teacher (dict): Settings of the teacher.
 
     Returns:
-        dict: A new one. The data set and the sampler are inside others.
+        dict: A copy, in which the dataset and the sampler are wrapped.
 
     Raises:
         ValueError: If the loader has ``num_batch_per_epoch`` or no sampler of its own.
@@ -70,7 +70,7 @@ def with_views(loader: Mapping[str, Any], teacher: Mapping[str, Any]) -> dict[st
 
 
 def without_views(loader: Mapping[str, Any]) -> dict[str, Any]:
-    """Config of a data loader as it was before :func:`with_views`."""
+    """Return the config of a data loader as it was before :func:`with_views`."""
     plain = copy.deepcopy(dict(loader))
     for part, kind in (('dataset', DATASET), ('sampler', SAMPLER)):
         if isinstance(plain.get(part), Mapping) and plain[part].get('type') == kind:

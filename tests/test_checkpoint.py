@@ -137,7 +137,7 @@ def test_what_could_run_code_is_refused_by_name(
     path, marker = tmp_path / 'file.pth', tmp_path / 'ran'
     held = {'state_dict': WEIGHTS, 'args': make(marker)}
     torch.save(held, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(ValueError, match=f'{name} beside its weights.*not loaded'):
+    with pytest.raises(ValueError, match=f'{name} besides its weights.*not loaded'):
         read_checkpoint(path)
     assert not marker.exists()
 
@@ -220,7 +220,7 @@ def test_tar_files_of_the_first_torch(tmp_path: Path) -> None:
     marker = tmp_path / 'ran'
     for part in parts:  # each is a pickle
         write_tar({**parts, part: dumps(Bomb(marker))}, path)
-        with pytest.raises(ValueError, match='mkdir beside its weights'):
+        with pytest.raises(ValueError, match='mkdir besides its weights'):
             read_checkpoint(path)
         write_tar({**parts, part: parts[part][:-5]}, path)
         with pytest.raises(ValueError, match='cannot be read; it may be truncated'):
@@ -270,7 +270,7 @@ def test_no_weights() -> None:
 def test_names_of_other_code() -> None:
     model = nn.Sequential()
     model.add_module('head', nn.Linear(3, 2))
-    with pytest.raises(ValueError, match=r'No name of the file is known to the model'):
+    with pytest.raises(ValueError, match=r'No name in the file is known to the model'):
         load_strictly(model, WEIGHTS, 'teacher')
 
 
@@ -319,7 +319,7 @@ def test_a_hash_in_the_name_is_checked(server: Any, tmp_path: Path) -> None:
         (server.folder / name).write_bytes(source.read_bytes())
     assert read_checkpoint(f'{server.url}/{right}')['w'] == 1
     for _ in range(2):  # what is wrong is not kept
-        with pytest.raises(ValueError, match=r'not what its name promises.*00000000'):
+        with pytest.raises(ValueError, match=r'match the hash in its name.*00000000'):
             read_checkpoint(f'{server.url}/{wrong}')
     assert server.asked.count(f'/{wrong}') == 2
     # A file that another library has downloaded is taken if it is the right one.

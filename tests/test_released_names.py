@@ -209,10 +209,10 @@ def test_another_network(load: Callable, save: Callable) -> None:
     cifar10 = released_weights('resnet14') | classes
     student = released_weights('wrn_16_2')
     for held, message in (
-        (released_weights('resnet14'), 'It looks like resnet14, of 100 classes. Take'),
-        (without_counts(cifar10), 'It looks like resnet14, of 10 classes. Take the'),
-        (released_weights('MobileNetV2'), 'It looks like MobileNetV2, of 100 classes'),
-        (of_distiller(student), 'Its student looks like wrn_16_2, of 100 classes.'),
+        (released_weights('resnet14'), 'It looks like resnet14, with 100 classes.'),
+        (without_counts(cifar10), 'It looks like resnet14, with 10 classes. Use the'),
+        (released_weights('MobileNetV2'), 'looks like MobileNetV2, with 100 classes'),
+        (of_distiller(student), 'Its student looks like wrn_16_2, with 100 classes.'),
     ):
         with pytest.raises(ValueError) as error:
             load(RESNET8, save(held))
@@ -233,7 +233,7 @@ def test_other_classes(load: Callable, save: Callable) -> None:
         text = str(error.value)
         assert 'head.fc.weight: file (10, 64), model (100, 64)' in text
         assert 'in the model only' not in text
-        assert 'the file was trained on another number of classes' in text
+        assert 'the file was trained on a different number of classes' in text
 
 
 def test_an_unknown_network(save: Callable) -> None:
@@ -242,7 +242,7 @@ def test_an_unknown_network(save: Callable) -> None:
     one_more = weights | {'layer4.weight': torch.zeros(1)}
     one_less = {key: value for key, value in weights.items() if key != 'conv1.weight'}
     for held in (one_more, one_less, {'fc.weight': torch.zeros(())}):
-        with pytest.raises(ValueError, match='No name of the file is known') as error:
+        with pytest.raises(ValueError, match='No name in the file is known') as error:
             as_model(RESNET8, save(held))
         assert 'looks like' not in str(error.value)
 
@@ -265,9 +265,7 @@ def test_an_argument_namespace_names_the_file_to_take(save: Callable) -> None:
         for load in LOADERS:
             with pytest.raises(ValueError, match=r'holds argparse\.Namespace') as error:
                 load(RESNET8, path)
-            assert 'take ckpt_epoch_240.pth or the *_best.pth beside' in str(
-                error.value
-            )
+            assert 'use ckpt_epoch_240.pth or the *_best.pth beside' in str(error.value)
 
 
 class _Bomb:
@@ -286,7 +284,7 @@ def test_hostile_and_damaged_files(
     options = dict(_use_new_zipfile_serialization=zipped)
     marker = tmp_path / 'ran'
     path = save({'model': weights, 'opt': _Bomb(str(marker))}, **options)
-    with pytest.raises(ValueError, match='mkdir beside its weights') as error:
+    with pytest.raises(ValueError, match='mkdir besides its weights') as error:
         as_teacher(RESNET8, path)
     assert not marker.exists()
     assert 'ckpt_epoch_240' not in str(error.value)
@@ -305,7 +303,7 @@ def test_released_networks_are_told_apart(name: str) -> None:
     weights = dict.fromkeys(released_names(name), torch.zeros(1))
     last = f'{NETWORKS[name].last_layer}.weight'
     weights[last] = torch.zeros(10, NETWORKS[name].features)
-    expected = f'It looks like {name}, of 10 classes'
+    expected = f'It looks like {name}, with 10 classes'
     assert recognize(weights) == recognize(without_counts(weights)) == expected
 
 
@@ -317,7 +315,7 @@ def released_names(name: str) -> list[str]:
 def test_torchvision_s_networks_are_told_apart(depth: int) -> None:
     with torch.device('meta'):
         weights = getattr(torchvision.models, f'resnet{depth}')().state_dict()
-    expected = f"It looks like torchvision's resnet{depth}, of 1000 classes"
+    expected = f"It looks like torchvision's resnet{depth}, with 1000 classes"
     assert recognize(weights) == recognize(without_counts(weights)) == expected
 
 

@@ -1,4 +1,4 @@
-"""Built-in data, readers of datasets that mmpretrain lacks, and views of any."""
+"""Built-in data, datasets that mmpretrain lacks, and views of any dataset."""
 
 from mmkd_logit import registry  # noqa: F401  first: its error names the extras
 from mmkd_logit.datasets.digit_pairs import DigitPairs

@@ -1,4 +1,4 @@
-"""Numbers of two handwritten digits: a harder task from the same data."""
+"""Two-digit handwritten numbers: a harder task from the same data."""
 
 from __future__ import annotations
 
@@ -14,22 +14,21 @@ _SEEDS = {'train': 0, 'test': 1, 'fit': 2, 'val': 3}
 
 @DATASETS.register_module()
 class DigitPairs(Digits):
-    """The numbers from 00 to 99 in noise: 100 classes, 8x16 grey pixels.
+    """Noisy numbers from 00 to 99: 100 classes, 8x16 grey pixels.
 
     Each image is two images of :class:`Digits`, drawn at random from the same split,
-    with normal noise on every pixel. A data set of the same settings always holds the
-    same images.
+    with normal noise on every pixel. The same settings always give the same images.
 
     Args:
-        split (str): 'train', 'test', 'fit' or 'val', as of :class:`Digits`. Defaults to
+        split (str): 'train', 'test', 'fit' or 'val', as in :class:`Digits`. Defaults to
             'train'.
-        per_class (int): Number of images of each class. Defaults to 20.
+        per_class (int): Number of images per class. Defaults to 20.
         noise (float): Standard deviation of the noise, in grey levels of 255. Defaults
             to 80.0.
-        kwargs: Other settings of mmpretrain's ``BaseDataset``, as ``pipeline``.
+        kwargs: Other settings of mmpretrain's ``BaseDataset``, such as ``pipeline``.
 
     Raises:
-        ValueError: If a setting is out of its range.
+        ValueError: If a setting is out of range.
 
     Example:
         >>> from mmkd_logit.datasets import DigitPairs
@@ -57,7 +56,7 @@ class DigitPairs(Digits):
         super().__init__(split, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Images (8, 16, 1) of type uint8 with their labels."""
+        """Return images (8, 16, 1) of type uint8 with their labels."""
         digits = super().load_data_list()
         images = np.stack([digit['img'] for digit in digits])
         labels = np.array([digit['gt_label'] for digit in digits])

@@ -1,4 +1,4 @@
-"""Handwritten digits that come with scikit-learn: real data without a download."""
+"""Handwritten digits that ship with scikit-learn: real data without a download."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Digits(BaseDataset):
     """1,797 handwritten digits of 8x8 grey pixels, ten classes.
 
     The first 1,297 are for training and the last 500 for testing. Choices that must not
-    see the test images are made on the training images alone: 1,000 to fit and 297 to
+    use the test images are made on the training images alone: 1,000 to fit and 297 to
     validate on.
 
     Source: https://doi.org/10.24432/C50P49, as shipped with scikit-learn.
@@ -30,7 +30,7 @@ class Digits(BaseDataset):
     Args:
         split (str): 'train', 'test', or the parts of the training images, 'fit' and
             'val'. Defaults to 'train'.
-        kwargs: Other settings of mmpretrain's ``BaseDataset``, as ``pipeline``.
+        kwargs: Other settings of mmpretrain's ``BaseDataset``, such as ``pipeline``.
 
     Raises:
         ValueError: If ``split`` is unknown.
@@ -54,7 +54,7 @@ class Digits(BaseDataset):
         super().__init__(ann_file='', **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Images (8, 8, 1) of type uint8 with their labels."""
+        """Return images (8, 8, 1) of type uint8 with their labels."""
         from sklearn.datasets import load_digits
 
         digits = load_digits()

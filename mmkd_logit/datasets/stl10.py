@@ -1,4 +1,4 @@
-"""A reader of STL-10, which mmpretrain lacks."""
+"""Reader of STL-10, which mmpretrain lacks."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _FOLDER = 'stl10_binary'
 class STL10(BaseDataset):
     """The labelled images of STL-10: ten classes, 96x96 pixels, RGB.
 
-    5,000 are for training and 8,000 for testing. The 100,000 images without labels are
-    not read, and need not be there.
+    5,000 are for training and 8,000 for testing. The 100,000 unlabelled images are not
+    read, and need not be there.
 
     Source: https://cs.stanford.edu/~acoates/stl10
 
     Args:
-        data_root (str): The folder that holds ``stl10_binary``, as the archive
-            unpacks.
+        data_root (str): The folder that contains ``stl10_binary``, unpacked from the
+            archive.
         split (str): 'train' or 'test'. Defaults to 'train'.
-        kwargs: Other settings of mmpretrain's ``BaseDataset``, as ``pipeline``.
+        kwargs: Other settings of mmpretrain's ``BaseDataset``, such as ``pipeline``.
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If ``split`` is unknown, or a file is not that of STL-10.
+        ValueError: If ``split`` is unknown, or a file is not STL-10's.
     """
 
     METAINFO = {
@@ -56,9 +56,9 @@ class STL10(BaseDataset):
         super().__init__(ann_file='', data_root=data_root, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Images (96, 96, 3) of type uint8 with their labels."""
+        """Return images (96, 96, 3) of type uint8 with their labels."""
         pixels, labels = (self._read(*file) for file in self.files[self.split])
-        # On disk an image is a channel after the other, and each goes column by column.
+        # On disk, an image is stored channel by channel, and each column by column.
         images = pixels.reshape(-1, 3, 96, 96).transpose(0, 3, 2, 1)
         return [
             {'img': np.ascontiguousarray(image), 'gt_label': int(label) - 1}
@@ -70,12 +70,12 @@ class STL10(BaseDataset):
         if not path.is_file():
             raise FileNotFoundError(
                 f'{path} does not exist (looked in {Path.cwd()}). Unpack {self.url} in '
-                f'{self.data_root}, or set data_root to the folder that holds '
+                f'{self.data_root}, or set data_root to the folder with '
                 f'{_FOLDER}.'
             )
         if not torchvision.datasets.utils.check_integrity(path, md5):
             raise ValueError(
-                f'{path} is not the file of STL-10: its MD5 sum is not {md5}. It may '
+                f'{path} is not the STL-10 file: its MD5 sum is not {md5}. It may '
                 f'be truncated; unpack {self.url} again.'
             )
         return np.fromfile(path, dtype=np.uint8)

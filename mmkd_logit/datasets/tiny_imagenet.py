@@ -1,4 +1,4 @@
-"""A reader of Tiny-ImageNet, as its archive unpacks."""
+"""Reader of Tiny-ImageNet, as unpacked from its archive."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _SPLITS = ('train', 'val')
 class TinyImageNet(BaseDataset):
     """Tiny-ImageNet: 200 of ImageNet's classes, 64x64 pixels, RGB.
 
-    100,000 are for training and 10,000 for validation, which papers report. The labels
-    of the validation images are in ``val/val_annotations.txt``; classes are in the
-    order of ``wnids.txt``, sorted.
+    100,000 are for training and 10,000 for validation, on which papers report. The
+    labels of the validation images are in ``val/val_annotations.txt``; classes are
+    those of ``wnids.txt``, sorted.
 
     Source: http://cs231n.stanford.edu/tiny-imagenet-200.zip
 
     Args:
         data_root (str): The folder ``tiny-imagenet-200`` of the archive.
         split (str): 'train' or 'val'. Defaults to 'train'.
-        kwargs: Other settings of mmpretrain's ``BaseDataset``, as ``pipeline``.
+        kwargs: Other settings of mmpretrain's ``BaseDataset``, such as ``pipeline``.
 
     Raises:
         FileNotFoundError: If a file or folder is missing.
@@ -44,7 +44,7 @@ class TinyImageNet(BaseDataset):
         super().__init__(ann_file='', data_root=data_root, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Paths of the images with their labels."""
+        """Return the paths of the images with their labels."""
         classes = tuple(sorted(self._find('wnids.txt').read_text().split()))
         self._metainfo.setdefault('classes', classes)
         labels = {name: label for label, name in enumerate(classes)}
@@ -72,6 +72,6 @@ class TinyImageNet(BaseDataset):
         if not path.exists():
             raise FileNotFoundError(
                 f'{path} does not exist (looked in {Path.cwd()}). Unpack {self.url}, '
-                'and set data_root to its folder tiny-imagenet-200, as it was unpacked.'
+                'and set data_root to the unpacked folder tiny-imagenet-200.'
             )
         return path

@@ -1,4 +1,4 @@
-"""A data set whose augmentation is a function of seed, view and index alone."""
+"""A dataset whose augmentation is a function of seed, view and index alone."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from mmkd_logit.registry import DATA_SAMPLERS, DATASETS
 from mmkd_logit.rng import kept_rng, seed_cpu
 from mmkd_logit.views import IN_SAMPLE
 
-# What a sampler adds to an index for each pass over the data set before it.
+# What a sampler adds to an index for each earlier pass over the dataset.
 _PASS = 2**40
 
 
 @DATASETS.register_module()
 class ViewDataset:
-    """Shows views of another data set's images, of those of a teacher's store if named.
+    """Wraps a dataset so that its augmentation repeats in each view of an image.
 
-    Python's, NumPy's and torch's generators are seeded before the pipeline makes an
-    image, and put back after the batch, in whichever process it is made. A key is the
-    image's index plus 2**40 for each pass over the data set before, as
-    :class:`ViewSampler` gives it.
+    With ``cache``, the views are those of a teacher's stored logits. Python's, NumPy's
+    and torch's generators are seeded before the pipeline makes an image, and restored
+    after the batch, in whichever process it is made. A key is the image's index plus
+    2**40 for each earlier pass over the dataset, as :class:`ViewSampler` yields it.
 
     Args:
-        dataset (dict | object): Config of the data set, or the data set.
+        dataset (dict | object): Config of the dataset, or the dataset itself.
         cache (str, optional): Folder of a :class:`mmkd_logit.logit_store.LogitStore`.
             Defaults to None.
-        views (int, optional): Number of views. Defaults to None, that of the store.
-        view_seed (int, optional): Seed of the views. Defaults to None, that of the
+        views (int, optional): Number of views. Defaults to None: that of the store.
+        view_seed (int, optional): Seed of the views. Defaults to None: that of the
             store, or 0.
-        check_images (bool): Whether each image is compared with the one that the
-            stored logits are of. Defaults to True.
+        check_images (bool): Whether to check that each image is the one whose logits
+            are stored. Defaults to True.
 
     Raises:
         FileNotFoundError: If there is no such store.
         ValueError: If there is neither a store nor a number of views, or the store is
-            of another data set, pipeline, seed, number of views or order of classes.
+            for another dataset, pipeline, seed, number of views or class order.
     """
 
     def __init__(
@@ -65,12 +65,12 @@ class ViewDataset:
             self.store.compare({k: v for k, v in here.items() if v is not None})
             views, view_seed = self.store.views, self.store.seed
         if views is None:
-            raise ValueError('ViewDataset needs views, their number, or a cache.')
+            raise ValueError('ViewDataset needs either a number of views or a cache.')
         self.views = views
         self.seed = view_seed or 0
 
     def describe(self) -> dict[str, Any]:
-        """What the header of a store says of the data set."""
+        """Describe the dataset as the header of a store does."""
         self.full_init()
         classes = self.metainfo.get('classes')
         return {
@@ -81,7 +81,7 @@ class ViewDataset:
 
     @property
     def metainfo(self) -> dict:
-        """That of the data set."""
+        """The ``metainfo`` of the wrapped dataset."""
         return getattr(self.dataset, 'metainfo', {})
 
     def full_init(self) -> None:
@@ -96,7 +96,7 @@ class ViewDataset:
         return self.__getitems__([key])[0]
 
     def __getitems__(self, keys: Sequence[int]) -> list[dict[str, Any]]:
-        """A batch: to save and restore generators takes longer than to seed them."""
+        """Return a batch; saving and restoring generators takes longer than seeding."""
         with kept_rng():
             return [self._item(*divmod(key, _PASS)) for key in keys]
 
@@ -114,41 +114,41 @@ class ViewDataset:
 
 
 def image_of(data: dict[str, Any]) -> int:
-    """Digest of the image that a pipeline has packed.
+    """Compute the digest of the image that a pipeline has packed.
 
     Raises:
-        TypeError: If it has packed anything but one tensor.
+        TypeError: If it has packed anything other than one tensor.
     """
     inputs = data['inputs']
     if not isinstance(inputs, Tensor):
         raise TypeError(
-            'Stored logits are of one image each, a tensor, but the pipeline packs '
+            'Stored logits belong to one image tensor each, but the pipeline packs '
             f'inputs of type {type(inputs).__name__}.'
         )
     return digest_of_image(inputs)
 
 
 def view_key(view: int, index: int) -> int:
-    """What a :class:`ViewDataset` takes for an image in a view."""
+    """Return the key of an image in a view, for a :class:`ViewDataset`."""
     return view * _PASS + index
 
 
 @DATA_SAMPLERS.register_module()
 class ViewSampler(Sampler):
-    """Adds the pass over the data set to the indices of another sampler.
+    """Adds the pass over the dataset to the indices of another sampler.
 
-    Worker processes learn it from the index, be they persistent or ahead. The pass of
-    an ``InfiniteSampler`` is the place of the index in the stream of all processes,
-    divided by the number of images; of other samplers it is their ``epoch``. Both go
-    on where they were when a run is resumed.
+    Worker processes read the pass from the index, even if they are persistent or
+    prefetch. The pass of an ``InfiniteSampler`` is the position of the index in the
+    stream of all processes, divided by the number of images; that of other samplers is
+    their ``epoch``. Both continue where they were when a run is resumed.
 
     Args:
-        dataset (Sized): The data set.
-        sampler (dict): Config of the other sampler.
+        dataset (Sized): The dataset.
+        sampler (dict): Config of the wrapped sampler.
         seed (int, optional): Seed for the order of the images. Defaults to None.
 
     Raises:
-        ValueError: If the sampler has no ``epoch``, or shows an image several times in
+        ValueError: If the sampler has no ``epoch``, or yields an image several times in
             one.
     """
 
@@ -161,9 +161,9 @@ class ViewSampler(Sampler):
             infinite or hasattr(self.sampler, 'epoch')
         ):
             raise ValueError(
-                'teacher.cache and teacher.views show an image once an epoch, in the '
-                f'view of that epoch, which {name} does not do. Use DefaultSampler, or '
-                'InfiniteSampler in a loop over iterations.'
+                'teacher.cache and teacher.views need each image once per epoch, in '
+                f"that epoch's view, which {name} does not do. Use DefaultSampler, or "
+                'InfiniteSampler with a training loop that counts iterations.'
             )
         self._drawn = 0
         self._infinite = infinite
@@ -185,7 +185,7 @@ class ViewSampler(Sampler):
         return len(self.sampler)
 
     def set_epoch(self, epoch: int) -> None:
-        """Pass the epoch on, from which order and view follow."""
+        """Pass on the epoch, which determines order and view."""
         self.sampler.set_epoch(epoch)
 
     def _skip(self, num_samples: int) -> None:

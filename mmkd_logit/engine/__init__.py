@@ -1,4 +1,4 @@
-"""What changes the training step or watches it."""
+"""Hooks and optimizer wrappers that change or watch the training step."""
 
 from mmkd_logit import registry  # noqa: F401  first: its error names the extras
 from mmkd_logit.engine.hooks import (

@@ -1,4 +1,4 @@
-"""The maths of the methods: pure functions of tensors. Needs torch only."""
+"""Mathematics of the methods: pure functions of tensors that need torch only."""
 
 from mmkd_logit.functional.align_gradients import align_gradients, gradient_cosine
 from mmkd_logit.functional.binary_kl import binary_kl_loss, binary_kl_norm_loss

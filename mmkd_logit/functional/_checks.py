@@ -1,4 +1,4 @@
-"""What every function checks before it computes."""
+"""Argument checks shared by all functions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 def check_logits(name: str, logits: Tensor) -> None:
-    """Raise ``TypeError`` if something is not a floating point tensor."""
+    """Raise ``TypeError`` unless ``logits`` is a floating point tensor."""
     if not isinstance(logits, Tensor) or not logits.is_floating_point():
         got = logits.dtype if isinstance(logits, Tensor) else type(logits)
         raise TypeError(
@@ -21,7 +21,7 @@ def check_logits(name: str, logits: Tensor) -> None:
 
 
 def check_pair(student: Tensor, teacher: Tensor) -> None:
-    """Raise if the two are not logits of the same rows and classes.
+    """Check that both are logits of the same rows and classes.
 
     Args:
         student (Tensor): Student logits of shape (N, C).
@@ -29,7 +29,7 @@ def check_pair(student: Tensor, teacher: Tensor) -> None:
 
     Raises:
         TypeError: If one of them is not a floating point tensor.
-        ValueError: If their shapes are not one and the same (N, C).
+        ValueError: If their shapes differ or are not (N, C).
     """
     check_logits('student', student)
     check_logits('teacher', teacher)
@@ -37,19 +37,19 @@ def check_pair(student: Tensor, teacher: Tensor) -> None:
         raise ValueError(
             'student and teacher must be logits of the same shape (rows, classes), '
             f'but got {tuple(student.shape)} and {tuple(teacher.shape)}. Flatten '
-            'maps of logits to rows first.'
+            'logit maps to rows first.'
         )
 
 
 def check_target(target: Tensor, rows: int) -> None:
-    """Raise if these are not class indices, one for each row.
+    """Check that ``target`` holds one class index per row.
 
     Args:
         target (Tensor): Class indices of shape (N,).
         rows (int): Number of rows, N.
 
     Raises:
-        TypeError: If it is not a tensor of integers.
+        TypeError: If it is not an integer tensor.
         ValueError: If its shape is not (N,).
     """
     kind = target.dtype if isinstance(target, Tensor) else type(target)
@@ -57,13 +57,13 @@ def check_target(target: Tensor, rows: int) -> None:
         raise TypeError(f'target must hold class indices, but got {kind}.')
     if target.shape != (rows,):
         raise ValueError(
-            f'target must have the shape ({rows},), a class for each row, but got '
+            f'target must have the shape ({rows},), one class per row, but got '
             f'{tuple(target.shape)}.'
         )
 
 
 def label_column(student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-    """Check logits and labels; return the labels as a column, to index rows with.
+    """Check logits and labels, and return the labels as a column to index rows.
 
     Args:
         student (Tensor): Student logits of shape (N, C).
@@ -71,18 +71,18 @@ def label_column(student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
         target (Tensor): Class indices of shape (N,).
 
     Returns:
-        Tensor: Shape (N, 1), int64, where the logits are.
+        Tensor: Shape (N, 1), int64, on the logits' device.
 
     Raises:
-        TypeError: If logits are not floating point tensors, or ``target`` not one of
-            integers.
-        ValueError: If shapes do not fit together, or a class is not from 0 to C - 1.
+        TypeError: If logits are not floating point tensors, or ``target`` is not an
+            integer tensor.
+        ValueError: If shapes do not match, or a class is not from 0 to C - 1.
     """
     check_pair(student, teacher)
     check_target(target, len(student))
     classes = student.shape[1]
     if len(target) and target.device.type == 'cpu':
-        # To look would wait for a GPU, which checks indices where it uses them.
+        # Reading values would synchronize with a GPU, which checks indices itself.
         low, high = (int(bound) for bound in target.aminmax())
         if low < 0 or high >= classes:
             raise ValueError(
@@ -118,6 +118,6 @@ def _is_number(value: object) -> bool:
 
 
 def compute_dtype(*tensors: Tensor) -> torch.dtype:
-    """The type in which the maths is done: float32, or float64 if one of them is."""
+    """Return the dtype to compute in: float64 if any input has it, else float32."""
     wide = any(tensor.dtype == torch.float64 for tensor in tensors)
     return torch.float64 if wide else torch.float32

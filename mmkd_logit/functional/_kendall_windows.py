@@ -1,8 +1,8 @@
-"""Kendall's tau of rows whose pairs are mostly settled: windows and discordant pairs.
+"""Kendall's tau for rows with mostly settled pairs: windows and discordant pairs.
 
-Where the steepness is large a tanh is a sign but for classes that are near each other.
-So the sum over all pairs is a count of concordant and discordant pairs, which sorting
-gives, and a correction for the near ones, which are neighbours in a sorted row.
+With a large steepness, tanh is a sign except for classes whose logits are close. So the
+sum over all pairs is a count of concordant and discordant pairs, which sorting gives,
+plus a correction for the close ones, which are neighbours in a sorted row.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import math
 import torch
 from torch import Tensor
 
-# What windows cost, as measured on a CPU. The unit is a pair in `_all_pairs`, and about
-# one in `_near_pairs`: a pair in `_far_pairs`; for each class, windows to find and
-# discordant pairs to count; and for each call the many small operators.
+# Costs of windows, measured on a CPU, in units of a pair in `_all_pairs` (about that of
+# one in `_near_pairs`): a pair in `_far_pairs`; per class, finding windows and counting
+# discordant pairs; per call, the many small operators.
 _FAR_PAIR = 0.6
 _PER_CLASS = 100.0
 _PER_CALL = 500_000.0
-# A GPU waits for the operators of each neighbour of a window. Reckoned, not measured.
+# A GPU waits for the operators of each neighbour in a window. An estimate.
 _PER_GAP_ON_GPU = 2_500_000.0
 
 
 def find_windows(s: Tensor, t: Tensor, k: float) -> Tensor:
-    """Size of the windows within which a tanh is not settled, for each row.
+    """Return the size of the windows in which tanh is not settled, for each row.
 
     Args:
         s (Tensor): Logits of shape (N, C), each row in ascending order.
@@ -31,8 +31,8 @@ def find_windows(s: Tensor, t: Tensor, k: float) -> Tensor:
         k (float): Steepness.
 
     Returns:
-        Tensor: How many neighbours in the order of s, and in that of t, shape (2, N),
-        on the CPU; -1 where going through all pairs of the row is cheaper.
+        Tensor: Number of neighbours in the order of s and in that of t, shape (2, N),
+        on the CPU; -1 where it is cheaper to go through all pairs of the row.
     """
     rows, classes = s.shape
     pairs = math.comb(classes, 2)
@@ -56,22 +56,23 @@ def find_windows(s: Tensor, t: Tensor, k: float) -> Tensor:
 def windowed_pairs(
     s: Tensor, t: Tensor, k: float, windows: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Sum and gradient for rows in the order of s, from windows of neighbours.
+    """Compute sum and gradient for rows in the order of s, from windows.
 
-    For a later class and an earlier one sign_s is 1, so the pair is concordant if
-    sign_t is 1 and discordant if it is -1 (a tie of t has the sign that the sort gives
-    it). Three parts add up to
+    For a later class and an earlier one, sign_s is 1, so the pair is concordant if
+    sign_t is 1 and discordant if it is -1 (a tie in t takes the sign that sorting gives
+    it). The product is the sum of three parts:
 
         tanh_s tanh_t = sign_t + (tanh_t - sign_t) + (tanh_s - 1) tanh_t
 
-    concordant less discordant pairs; a correction that is not 0 for neighbours in the
-    order of t only; and one for neighbours in the order of s, with all the gradient.
+    concordant minus discordant pairs; a correction that is nonzero only for neighbours
+    in the order of t; and one for neighbours in the order of s, which carries the whole
+    gradient.
 
     Args:
         s (Tensor): Logits of shape (N, C), each row in ascending order.
         t (Tensor): Logits of shape (N, C), in the order of s.
         k (float): Steepness.
-        windows (Tensor): What :func:`find_windows` gives, without a -1.
+        windows (Tensor): Result of :func:`find_windows`, without any -1.
 
     Returns:
         tuple[Tensor, Tensor]: The sums, shape (N,) and float64, and their gradient with
@@ -84,7 +85,7 @@ def windowed_pairs(
 def _near_pairs(
     s: Tensor, t: Tensor, k: float, window: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Sum of (1 - tanh_s) tanh_t over near pairs of s, halved, and its gradient."""
+    """Sum (1 - tanh_s) tanh_t over near pairs of s; return half, and the gradient."""
     counts, by = _by_size(window)
     by = by.to(s.device)
     s, t = longer_side_contiguous(s[by]), longer_side_contiguous(t[by])
@@ -103,7 +104,7 @@ def _near_pairs(
 
 
 def _far_pairs(t: Tensor, k: float, window: Tensor) -> Tensor:
-    """Sum of tanh_t: concordant less discordant pairs, corrected near ties of t."""
+    """Sum tanh_t: concordant minus discordant pairs, corrected near ties of t."""
     t, place = t.sort(1)
     counts, by = _by_size(window)
     by = by.to(t.device)
@@ -121,40 +122,40 @@ def _far_pairs(t: Tensor, k: float, window: Tensor) -> Tensor:
 
 
 def short_of_1(later: Tensor, earlier: Tensor, k: float) -> Tensor:
-    """``(1 - tanh(k (later - earlier))) / 2``, to the last digit."""
+    """Compute ``(1 - tanh(k (later - earlier))) / 2`` to the last digit."""
     return torch.sub(later, earlier).mul_(-2 * k).sigmoid_()
 
 
 def _by_size(window: Tensor) -> tuple[list[int], Tensor]:
-    """How many rows have a neighbour 1, 2, ... away; the rows, largest window first."""
+    """Count rows with windows of 1, 2, ... or more; sort rows by falling window."""
     by = window.argsort(descending=True)
     counts = torch.bincount(window).flip(0).cumsum(0).flip(0)
     return counts[1:].tolist(), by
 
 
 def longer_side_contiguous(x: Tensor) -> Tensor:
-    """The same matrix, with its longer dimension contiguous in memory."""
+    """Return the matrix with its longer dimension contiguous in memory."""
     return x.t().contiguous().t() if x.shape[0] > x.shape[1] else x
 
 
 def _count_discordant(order: Tensor) -> Tensor:
-    """Discordant pairs (inversions) of each row of permutations of 0, 1, ..., (N,).
+    """Count discordant pairs (inversions) in each row, a permutation of 0, 1, ...
 
-    Elements move to the half that they belong to, then to the quarter, and so on, and
-    keep their order otherwise. Each move counts the elements that it overtakes.
+    Elements move to the half they belong to, then to the quarter, and so on, otherwise
+    keeping their order. Each move counts the elements that it overtakes.
     """
     rows, size = order.shape
     half = 1 << (size - 1).bit_length() >> 1
     at = torch.arange(2 * half, device=order.device)
-    # Up to a power of two, with what reverses nothing.
+    # Pad to a power of two with elements that add no inversion.
     order = torch.cat((order, at[size:].expand(rows, -1)), 1)
     count = torch.zeros_like(order[:, 0])
     while half:
         upper = (order & half).bool()
         start = at & -2 * half
-        # From the start of the block up to here; half of each block before it is upper.
+        # From the start of the block to here; half of each earlier block is upper.
         uppers = upper.cumsum(1).sub_(start // 2)
-        # Lower elements are overtaken; the upper ones of a block sum 1, 2, ..., half.
+        # Only lower elements count; upper ones of a block sum to 1 + 2 + ... + half.
         count += uppers.sum(1) - (half + 1) * uppers.shape[1] // 4
         place = torch.where(upper, uppers + (start + half - 1), at - uppers)
         order = torch.empty_like(order).scatter_(1, place, order)

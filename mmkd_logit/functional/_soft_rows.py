@@ -1,4 +1,4 @@
-"""Softmax of the logits of both models, some rows at a time."""
+"""Softmax of both models' logits, some rows at a time."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from mmkd_logit.functional._checks import check_pair, check_positive, compute_dt
 from mmkd_logit.functional._closed_form import _temper, chunk_rows
 
 SumOverRanks = Callable[[Tensor], Tensor]
-"""Adds up a tensor of all processes, so that each gets the sum."""
+"""Sums a tensor over all processes, so that each gets the sum."""
 
 
 class SoftRows:
-    """Probabilities of student and teacher, to be gone over more than once.
+    """Probabilities of student and teacher that can be iterated over repeatedly.
 
-    They are computed anew each time, and kept only where one chunk holds all rows.
+    They are recomputed on each pass, and kept only if one chunk holds all rows.
 
     Args:
         student (Tensor): Student logits of shape (N, C).
@@ -38,11 +38,11 @@ class SoftRows:
         self.dtype = compute_dtype(student, teacher)
         self.parts = list(chunk_rows(student))
         self.one = torch.ones((), dtype=self.dtype, device=student.device)
-        """1 after the first time; NaN if a logit is not finite."""
+        """1, or NaN after the first pass if a logit is not finite."""
         self._kept: tuple[Tensor, Tensor] | None = None
 
     def __iter__(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Rows, and the probabilities of the student and of the teacher for them."""
+        """Yield rows with their probabilities for the student and the teacher."""
         for part in self.parts:
             soft = self._kept or (
                 self._softmax(self.student[part]),
@@ -58,15 +58,15 @@ class SoftRows:
         return copied.softmax(1)
 
     def forget(self) -> None:
-        """Free the probabilities that are kept."""
+        """Free the cached probabilities."""
         self._kept = None
 
     def back(self, probabilities: Tensor, slope: Tensor) -> Tensor:
-        """Gradient for the logits from that for the student's probabilities.
+        """Map a gradient for the student's probabilities to one for its logits.
 
         Args:
-            probabilities (Tensor): Of the student, shape (n, C).
-            slope (Tensor): Gradient for them, shape (n, C). It is overwritten.
+            probabilities (Tensor): The student's, shape (n, C).
+            slope (Tensor): Gradient for them, shape (n, C); overwritten.
 
         Returns:
             Tensor: Shape (n, C).
@@ -76,5 +76,5 @@ class SoftRows:
 
 
 def alone(tensor: Tensor) -> Tensor:
-    """The sum over processes where there is one."""
+    """Return the sum over processes when there is only one."""
     return tensor

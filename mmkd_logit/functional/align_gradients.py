@@ -1,4 +1,4 @@
-"""Where the gradients of two losses point, and what to do if they disagree."""
+"""Angle and alignment of the gradients of two losses."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Gradients = Sequence[Tensor | None]
 
 
 def align_gradients(task: Gradients, distill: Gradients) -> list[Tensor | None]:
-    r"""Add two gradients, less the component of the second that opposes the first.
+    r"""Add two gradients, minus the component of the second that opposes the first.
 
     .. math::
         g = g_1 + g_2 - \frac{\min(0, \langle g_1, g_2 \rangle)}{\|g_1\|^2} g_1
 
-    All parameters together are one vector, in which an absent gradient is 0. So a
-    parameter that the distillation does not reach takes part through
-    :math:`\|g_1\|^2`; leave it out of both lists if it should not.
+    All parameters together form one vector, in which an absent gradient is 0. So a
+    parameter that distillation does not reach still contributes to
+    :math:`\|g_1\|^2`; leave it out of both lists to exclude it.
 
     Source: https://arxiv.org/abs/2411.08937
 
@@ -28,15 +28,15 @@ def align_gradients(task: Gradients, distill: Gradients) -> list[Tensor | None]:
         task (Sequence[Tensor | None]): Gradient of the task loss, :math:`g_1`, one
             tensor for each parameter, in any shape; None where it is absent.
         distill (Sequence[Tensor | None]): Gradient of the distillation loss,
-            :math:`g_2`, of the same parameters.
+            :math:`g_2`, for the same parameters.
 
     Returns:
         list[Tensor | None]: The merged gradient :math:`g`, in the same shapes. None
-        where both are absent; where one is, it can be the very tensor that came in.
-        Neither list is changed.
+        where both are absent; where one is, it may be the input tensor itself. The
+        input lists are not changed.
 
     Raises:
-        ValueError: If the lists do not fit together.
+        ValueError: If the lists do not match.
 
     Example:
         >>> import torch
@@ -55,20 +55,20 @@ def align_gradients(task: Gradients, distill: Gradients) -> list[Tensor | None]:
 
 
 def gradient_cosine(task: Gradients, distill: Gradients) -> Tensor:
-    """Cosine of the angle between two gradients; below 0 they are in conflict.
+    """Compute the cosine of two gradients; below 0, they are in conflict.
 
     Args:
         task (Sequence[Tensor | None]): Gradient of one loss, one tensor for each
             parameter, in any shape; None where it is absent.
-        distill (Sequence[Tensor | None]): Gradient of the other, of the same
+        distill (Sequence[Tensor | None]): Gradient of the other, for the same
             parameters.
 
     Returns:
         Tensor: A scalar in float64, from -1 to 1; NaN if one gradient is 0 or absent
-        throughout.
+        everywhere.
 
     Raises:
-        ValueError: If the lists do not fit together.
+        ValueError: If the lists do not match.
 
     Example:
         >>> import torch
@@ -85,7 +85,7 @@ def gradient_cosine(task: Gradients, distill: Gradients) -> Tensor:
 
 
 def _pairs(task: Gradients, distill: Gradients) -> list[tuple[Tensor, Tensor]]:
-    """The gradients of parameters that both losses reach."""
+    """Return the gradients of the parameters that both losses reach."""
     if len(task) != len(distill):
         raise ValueError(
             'task and distill must be gradients of the same parameters, but got '
@@ -96,7 +96,7 @@ def _pairs(task: Gradients, distill: Gradients) -> list[tuple[Tensor, Tensor]]:
         if a.shape != b.shape:
             raise ValueError(
                 'task and distill must be gradients of the same parameters, but got '
-                f'the shapes {tuple(a.shape)} and {tuple(b.shape)} of one.'
+                f'the shapes {tuple(a.shape)} and {tuple(b.shape)} for one.'
             )
     return pairs
 
@@ -106,7 +106,7 @@ def _sum(products: Iterable[Tensor]) -> Tensor:
 
 
 def _norm(grads: Gradients) -> Tensor:
-    """Length of the whole vector. In float64 no square overflows or vanishes."""
+    """Return the norm of the whole vector; in float64 no square over- or underflows."""
     norms = [
         torch.linalg.vector_norm(grad, dtype=torch.float64)
         for grad in grads
@@ -116,7 +116,7 @@ def _norm(grads: Gradients) -> Tensor:
 
 
 def _unit(grad: Tensor, norm: Tensor) -> Tensor:
-    """Part of the vector of length 1, whose products with another are never large."""
+    """Return part of the vector scaled to norm 1, so that products stay small."""
     dtype = compute_dtype(grad)
     return grad.to(dtype) / norm.to(dtype)
 

@@ -13,7 +13,7 @@ _LINEAR = 20.0
 
 
 def binary_kl_loss(student: Tensor, teacher: Tensor, tau: float = 2.0) -> Tensor:
-    r"""BinaryKL: the binary KL divergence of each class, summed over the classes.
+    r"""Compute BinaryKL: the binary KL divergence of each class, summed over classes.
 
     .. math::
         L = \frac{\tau^2}{N} \sum_{n, c}
@@ -26,7 +26,7 @@ def binary_kl_loss(student: Tensor, teacher: Tensor, tau: float = 2.0) -> Tensor
     Source: https://arxiv.org/abs/2411.08937
 
     Args:
-        student (Tensor): Logits of shape (N, C), a row a prediction.
+        student (Tensor): Logits of shape (N, C), one prediction per row.
         teacher (Tensor): Logits of shape (N, C). Gets no gradient.
         tau (float): Temperature, above 0. Defaults to 2.0.
 
@@ -56,7 +56,7 @@ def binary_kl_loss(student: Tensor, teacher: Tensor, tau: float = 2.0) -> Tensor
 
 
 def binary_kl(s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """Divergence between yes and no of two log-odds, and its gradient; eats both."""
+    """Compute the binary KL divergence of log-odds and its gradient; overwrite both."""
     # KL is the same for (s, t) and (-s, -t). With b >= 0 no large numbers
     # cancel: value = softplus(-a) - softplus(-b) + sigma(-b) (a - b).
     sign = torch.ones_like(t).copysign_(t)
@@ -67,7 +67,7 @@ def binary_kl(s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def binary_kl_norm_loss(student: Tensor, teacher: Tensor, tau: float = 2.0) -> Tensor:
-    r"""BinaryKL-Norm: BinaryKL of the difference of logits against zero.
+    r"""Compute BinaryKL-Norm: BinaryKL of the difference of logits against zero.
 
     .. math::
         L = \frac{\tau^2}{N} \sum_{n, c}
@@ -82,7 +82,7 @@ def binary_kl_norm_loss(student: Tensor, teacher: Tensor, tau: float = 2.0) -> T
     Source: https://arxiv.org/abs/2411.08937
 
     Args:
-        student (Tensor): Logits of shape (N, C), a row a prediction.
+        student (Tensor): Logits of shape (N, C), one prediction per row.
         teacher (Tensor): Logits of shape (N, C). Gets no gradient.
         tau (float): Temperature, above 0. Defaults to 2.0.
 

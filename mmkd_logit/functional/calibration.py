@@ -1,4 +1,4 @@
-"""How well the confidence of a classifier matches its accuracy."""
+"""Calibration: the match between a classifier's confidence and its accuracy."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from mmkd_logit.functional._checks import compute_dtype
 
 
 class CalibrationBins(NamedTuple):
-    """Rows grouped by confidence, from 0 to 1 in bins of the same width.
+    """Rows grouped by confidence into bins of equal width from 0 to 1.
 
     Attributes:
-        rows (Tensor): How many are in each bin, shape (bins,).
+        rows (Tensor): Number of rows in each bin, shape (bins,).
         confidence (Tensor): Their mean confidence, shape (bins,); 0 without rows.
-        accuracy (Tensor): The share of them that is right, shape (bins,); likewise.
+        accuracy (Tensor): Share of correct ones, shape (bins,); 0 without rows.
     """
 
     rows: Tensor
@@ -25,17 +25,17 @@ class CalibrationBins(NamedTuple):
 
     @property
     def error(self) -> float:
-        """Expected calibration error: |accuracy - confidence|, mean over rows."""
+        """Expected calibration error: |accuracy - confidence|, averaged over rows."""
         gap = (self.accuracy - self.confidence).abs()
         return float((gap * self.rows).sum() / self.rows.sum())
 
 
 @torch.no_grad()
 def calibration_bins(logits: Tensor, labels: Tensor, bins: int = 15) -> CalibrationBins:
-    r"""Confidence and accuracy of a classifier, bin by bin.
+    r"""Compute a classifier's confidence and accuracy in each bin.
 
-    The confidence of a row is the largest probability of its softmax. Its bin is
-    :math:`((i - 1) / B, i / B]`.
+    The confidence of a row is the largest probability of its softmax. Bin :math:`i`
+    covers :math:`((i - 1) / B, i / B]`.
 
     Source: https://arxiv.org/abs/1706.04599
 
@@ -48,7 +48,7 @@ def calibration_bins(logits: Tensor, labels: Tensor, bins: int = 15) -> Calibrat
         CalibrationBins: In float32 or wider, with the expected calibration error.
 
     Raises:
-        ValueError: If there are no rows, or the shapes do not fit together, or
+        ValueError: If there are no rows, or the shapes do not match, or
             ``bins`` is below 1.
 
     Example:
@@ -60,7 +60,7 @@ def calibration_bins(logits: Tensor, labels: Tensor, bins: int = 15) -> Calibrat
     """
     if logits.ndim != 2 or logits.shape[:1] != labels.shape or not len(labels):
         raise ValueError(
-            'calibration_bins needs logits (N, C) and labels (N,) with N of 1 or more, '
+            'calibration_bins needs logits (N, C) and labels (N,) with N >= 1, '
             f'but got the shapes {tuple(logits.shape)} and {tuple(labels.shape)}.'
         )
     if bins < 1:

@@ -1,4 +1,4 @@
-"""Correlation of the classes in the logits of a model."""
+"""Correlation between classes in a model's logits."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from torch import Tensor
 
 @torch.no_grad()
 def class_correlation(logits: Tensor) -> Tensor:
-    """Pearson correlation of the logits of each pair of classes, over the rows.
+    """Compute the Pearson correlation of each pair of classes over the rows.
 
-    A class whose logit is the same in all rows correlates with none: 0, also with
-    itself.
+    A class whose logit is the same in all rows has correlation 0 with every class,
+    itself included.
 
     Args:
-        logits (Tensor): Shape (N, C) with N of 2 or more.
+        logits (Tensor): Shape (N, C) with N >= 2.
 
     Returns:
         Tensor: Shape (C, C), from -1 to 1, in float64.
 
     Raises:
-        ValueError: If the shape is not (N, C) with N of 2 or more.
+        ValueError: If the shape is not (N, C) with N >= 2.
 
     Example:
         >>> import torch
@@ -32,29 +32,29 @@ def class_correlation(logits: Tensor) -> Tensor:
     """
     if logits.ndim != 2 or len(logits) < 2:
         raise ValueError(
-            'class_correlation needs logits (N, C) with N of 2 or more, but got the '
+            'class_correlation needs logits (N, C) with N >= 2, but got the '
             f'shape {tuple(logits.shape)}.'
         )
     centred = logits.double()
     centred = centred - centred.mean(0)
     norm = centred.norm(dim=0)
-    # What rounding leaves of a constant is no variation.
+    # The rounding error of a constant is not variation.
     tiny = torch.finfo(norm.dtype).eps * len(logits) * logits.abs().amax(0)
     unit = centred * torch.where(norm > tiny, norm.reciprocal(), 0.0)
     return (unit.T @ unit).clamp(-1, 1)
 
 
 def mean_off_diagonal(matrix: Tensor) -> float:
-    """Mean over pairs of different classes.
+    """Return the mean over pairs of different classes.
 
     Args:
-        matrix (Tensor): Shape (C, C) with C of 2 or more.
+        matrix (Tensor): Shape (C, C) with C >= 2.
 
     Returns:
         float: The mean without the diagonal, which compares a class with itself.
 
     Raises:
-        ValueError: If the shape is not (C, C) with C of 2 or more.
+        ValueError: If the shape is not (C, C) with C >= 2.
 
     Example:
         >>> import torch
@@ -64,7 +64,7 @@ def mean_off_diagonal(matrix: Tensor) -> float:
     """
     if matrix.ndim != 2 or len(matrix) != matrix.shape[1] or len(matrix) < 2:
         raise ValueError(
-            'mean_off_diagonal needs a matrix (C, C) with C of 2 or more, but got the '
+            'mean_off_diagonal needs a matrix (C, C) with C >= 2, but got the '
             f'shape {tuple(matrix.shape)}.'
         )
     own = torch.eye(len(matrix), dtype=torch.bool, device=matrix.device)

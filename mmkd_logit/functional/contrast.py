@@ -1,8 +1,8 @@
 """The three losses of Multi-perspective Contrastive Logit Distillation (MCLD).
 
-Student logits are queries, teacher logits keys; rows are compared by the cosine of
-their angle. Keys are worked on in chunks, and the softmax over them is summed as they
-come, so no matrix of all similarities is kept.
+Student logits are queries and teacher logits keys, compared by cosine similarity. Keys
+are processed in chunks and the softmax over them is accumulated along the way, so the
+full similarity matrix is never stored.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mmkd_logit.functional._checks import (
 )
 from mmkd_logit.functional._closed_form import loss_of_sum, softplus
 
-# Elements of a chunk of keys, and of the similarities with them.
+# Maximum elements in a chunk of keys, and in the similarities with it.
 _CHUNK = 2**22
 
 MaskFn = Callable[[slice], Tensor]
@@ -34,36 +34,36 @@ def instance_contrast_loss(
     queue_mask: Tensor | None = None,
     tau: float = 0.2,
 ) -> Tensor:
-    r"""Contrast a row's own teacher logits with those of other images, in a queue.
+    r"""Contrast each row's own teacher logits with those of other images in a queue.
 
     .. math::
         L = \frac1N \sum_n -\log \frac{e^{\hat s_n \cdot \hat t_n / \tau}}
             {e^{\hat s_n \cdot \hat t_n / \tau} +
              \sum_k e^{\hat s_n \cdot \hat q_k / \tau}}
 
-    A hat is a row divided by its length. A student's row shorter than
+    A hat denotes a row divided by its norm. A student row with a norm below
     :math:`1 / \tau` is divided by :math:`1 / \tau` instead. The gradient of a cosine
-    grows with one over the length, and classifiers often start with short logits: so
+    grows as one over the norm, and classifiers often start with small logits; this way
     that of :math:`\hat s \cdot \hat t / \tau` is never above 1, as in cross entropy. An
     empty queue gives 0.
 
-    Source: https://arxiv.org/abs/2411.10693; that rows are divided by their length is
-    our reading, as in MoCo, and that short ones are not is ours.
+    Source: https://arxiv.org/abs/2411.10693; dividing rows by their norm, as in MoCo,
+    is our reading, and the exception for small ones is our addition.
 
     Args:
-        student (Tensor): Logits of shape (N, C), a row a prediction.
+        student (Tensor): Logits of shape (N, C), one prediction per row.
         teacher (Tensor): Logits of shape (N, C). Gets no gradient.
         queue (Tensor): Teacher logits of shape (K, C).
         queue_mask (Tensor, optional): Booleans of shape (N, K), True where an entry is
-            a negative of a row. Defaults to None, all are.
+            a negative for a row. Defaults to None: all are.
         tau (float): Temperature, above 0. Defaults to 0.2.
 
     Returns:
         Tensor: A scalar, the mean over rows, in float32 or wider.
 
     Raises:
-        TypeError: If logits are not floating point tensors, or the mask not booleans.
-        ValueError: If shapes do not fit together, or ``tau`` is not a finite number
+        TypeError: If logits are not floating point tensors, or the mask not boolean.
+        ValueError: If shapes do not match, or ``tau`` is not a finite number
             above 0.
 
     Example:
@@ -80,8 +80,8 @@ def instance_contrast_loss(
     check_logits('queue', queue)
     if queue.ndim != 2 or queue.shape[1] != student.shape[1]:
         raise ValueError(
-            f'queue must have the shape (entries, {student.shape[1]}), as many classes '
-            f'as the student, but got {tuple(queue.shape)}.'
+            f'queue must have the shape (entries, {student.shape[1]}), with as many '
+            f'classes as the student, but got {tuple(queue.shape)}.'
         )
     if queue_mask is None:
         return _one_positive(student, teacher, queue, None, tau)
@@ -98,19 +98,19 @@ def instance_contrast_loss(
 def sample_contrast_loss(
     student: Tensor, teacher: Tensor, tau: float = 0.2, offset: int = 0
 ) -> Tensor:
-    r"""Contrast a row's own teacher logits with those of the other rows of the batch.
+    r"""Contrast each row's own teacher logits with those of the batch's other rows.
 
     .. math::
         L = \frac1N \sum_n -\log \frac{e^{S_{nn}}}{\sum_m e^{S_{nm}}}, \qquad
         S_{nm} = \hat s_n \cdot \hat t_m / \tau
 
-    A hat is a row divided by its length; a short one of the student as in
+    A hat denotes a row divided by its norm; small student rows are treated as in
     :func:`instance_contrast_loss`.
 
     Source: https://arxiv.org/abs/2411.10693
 
     Args:
-        student (Tensor): Logits of shape (N, C), a row a prediction.
+        student (Tensor): Logits of shape (N, C), one prediction per row.
         teacher (Tensor): Logits of shape (N, C), or of shape (M, C) with those of
             other rows too, as of other processes. Gets no gradient.
         tau (float): Temperature, above 0. Defaults to 0.2.
@@ -122,7 +122,7 @@ def sample_contrast_loss(
 
     Raises:
         TypeError: If an input is not a floating point tensor.
-        ValueError: If shapes do not fit together, or ``tau`` is not a finite number
+        ValueError: If shapes do not match, or ``tau`` is not a finite number
             above 0.
 
     Example:
@@ -152,22 +152,22 @@ def category_contrast_loss(
     tau: float = 0.2,
     offset: int = 0,
 ) -> Tensor:
-    r"""Contrast teacher logits of a row's class with those of other classes.
+    r"""Contrast teacher logits of each row's class with those of other classes.
 
     .. math::
         L = -\frac1{N'} \sum_n \frac1{|P_n|} \sum_{p \in P_n} \log
             \frac{e^{S_{np}}}{e^{S_{np}} + \sum_{m : y_m \ne y_n} e^{S_{nm}}}, \qquad
         S_{nm} = \hat s_n \cdot \hat t_m / \tau
 
-    :math:`P_n` are the other rows of the same class, :math:`N'` is the number of rows
-    that have one. The rest adds nothing; if no row has one, the loss is a 0 that keeps
-    the graph. A hat is a row divided by its length; a short one of the student as in
-    :func:`instance_contrast_loss`.
+    :math:`P_n` are the other rows of the same class, and :math:`N'` is the number of
+    rows that have any. The rest add nothing; if no row has any, the loss is 0 and keeps
+    the graph. A hat denotes a row divided by its norm; small student rows are treated
+    as in :func:`instance_contrast_loss`.
 
     Source: https://arxiv.org/abs/2411.10693
 
     Args:
-        student (Tensor): Logits of shape (N, C), a row a prediction.
+        student (Tensor): Logits of shape (N, C), one prediction per row.
         teacher (Tensor): Logits of shape (N, C), or of shape (M, C) with those of
             other rows too, as of other processes. Gets no gradient.
         target (Tensor): Classes of the teacher's rows, integers of shape (N,) or (M,).
@@ -181,7 +181,7 @@ def category_contrast_loss(
 
     Raises:
         TypeError: If logits are not floating point tensors, or classes not integers.
-        ValueError: If shapes do not fit together, or ``tau`` is not a finite number
+        ValueError: If shapes do not match, or ``tau`` is not a finite number
             above 0.
 
     Example:
@@ -226,25 +226,25 @@ def category_contrast_loss(
 
 
 def class_sizes(target: Tensor) -> Tensor:
-    """How many rows have the class of each, shape (M,), without waiting for a GPU."""
+    """Return the size of each row's class, shape (M,), without waiting for a GPU."""
     ordered = torch.sort(target).values
     before = torch.searchsorted(ordered, target)
     return torch.searchsorted(ordered, target, right=True) - before
 
 
 def _own_rows(student: Tensor, teacher: Tensor, offset: int) -> Tensor:
-    """Which of the teacher's rows belongs to each of the student's."""
+    """Return the index of the teacher row that belongs to each student row."""
     check_logits('student', student)
     check_logits('teacher', teacher)
     if student.ndim != 2 or teacher.ndim != 2 or student.shape[1] != teacher.shape[1]:
         raise ValueError(
-            'student and teacher must be logits of the same classes, (rows, classes), '
+            'student and teacher must be logits (rows, classes) of the same classes, '
             f'but got {tuple(student.shape)} and {tuple(teacher.shape)}.'
         )
     if not 0 <= offset <= len(teacher) - len(student):
         raise ValueError(
-            f'The {len(student)} rows of the student do not lie in the {len(teacher)} '
-            f'of the teacher, from row {offset} on.'
+            f'The {len(student)} rows of the student do not fit into the '
+            f'{len(teacher)} of the teacher, from row {offset} on.'
         )
     return torch.arange(offset, offset + len(student), device=student.device)
 
@@ -252,7 +252,7 @@ def _own_rows(student: Tensor, teacher: Tensor, offset: int) -> Tensor:
 def _one_positive(
     student: Tensor, positive: Tensor, keys: Tensor, mask_fn: MaskFn | None, tau: float
 ) -> Tensor:
-    """Cross entropy of the similarity to one key among those to others."""
+    """Compute the cross entropy of the similarity to one key against the others."""
     dtype = compute_dtype(student, positive, keys)
 
     def sum_fn(wants_grad: bool) -> tuple[Tensor, Tensor]:
@@ -268,13 +268,13 @@ def _one_positive(
 
 
 def direction(logits: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Rows divided by their length, and the length, shape (N, 1).
+    """Return the rows divided by their norm, and the norms, shape (N, 1).
 
-    Rows of a length of zero, or too small to divide by, become zeros.
+    Rows whose norm is zero, or too small to divide by, become zeros.
     """
     shortest = 16 * torch.finfo(logits.dtype).tiny
     wide = logits.detach().to(dtype)
-    # Divided by the largest first: squares overflow and underflow.
+    # Divide by the largest first: squares would overflow or underflow.
     size = torch.linalg.vector_norm(wide, float('inf'), dim=1, keepdim=True)
     unit = wide / size.clamp(min=shortest)
     norm = torch.linalg.vector_norm(unit, dim=1, keepdim=True)
@@ -285,9 +285,9 @@ def direction(logits: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 def _query(
     logits: Tensor, dtype: torch.dtype, least: float
 ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """Rows divided by their length, or by ``least``; and their chain rule.
+    """Return the rows divided by their norm, or by ``least``, and the chain rule.
 
-    The second takes the gradient for these rows to that for the logits, in place.
+    The chain rule maps a gradient for these rows to one for the logits, in place.
     """
     unit, length = direction(logits, dtype)
     short = length < least
@@ -302,7 +302,7 @@ def _query(
 
 
 def _chunks(keys: Tensor, query: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Directions of some keys at a time."""
+    """Yield the directions of some keys at a time."""
     step = max(1, _CHUNK // max(1, *query.shape))
     for start in range(0, len(keys), step):
         part = slice(start, min(start + step, len(keys)))
@@ -312,13 +312,13 @@ def _chunks(keys: Tensor, query: Tensor) -> Iterator[tuple[slice, Tensor]]:
 def _over_negatives(
     query: Tensor, keys: Tensor, mask_fn: MaskFn | None, tau: float
 ) -> tuple[Tensor, Tensor]:
-    """Log of the sum of exp(similarity / tau) over keys, and their softmax mean.
+    """Return the log-sum-exp of similarity / tau over keys, and their softmax mean.
 
     Args:
         query (Tensor): Directions of shape (N, C).
         keys (Tensor): Logits of shape (K, C).
-        mask_fn (Callable, optional): Which of a slice of the keys count, booleans of
-            shape (N, keys of the slice). None: all.
+        mask_fn (Callable, optional): Takes a slice of the keys and returns which count,
+            booleans of shape (N, keys in the slice). None: all.
         tau (float): Temperature.
 
     Returns:

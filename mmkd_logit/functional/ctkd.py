@@ -1,4 +1,4 @@
-"""KD whose temperature is learned, as in Curriculum Temperature (CTKD)."""
+"""KD with a learned temperature, as in Curriculum Temperature (CTKD)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mmkd_logit.functional._closed_form import closed_form_loss, loss_of_sum
 
 
 def ctkd_loss(student: Tensor, teacher: Tensor, tau: Tensor) -> Tensor:
-    r"""Hinton's distillation loss, with a gradient for its temperature too.
+    r"""Compute Hinton's distillation loss, with a gradient for its temperature too.
 
     .. math::
         L = \frac{\tau^2}{N} \sum_n \mathrm{KL}(p_n \,\|\, q_n), \qquad
@@ -25,10 +25,10 @@ def ctkd_loss(student: Tensor, teacher: Tensor, tau: Tensor) -> Tensor:
     Source: https://arxiv.org/abs/2211.16231
 
     Args:
-        student (Tensor): Logits of shape (N, C), a row a prediction.
+        student (Tensor): Logits of shape (N, C), one prediction per row.
         teacher (Tensor): Logits of shape (N, C). Gets no gradient.
-        tau (Tensor): Temperature, above 0, of shape (). It is not looked at, which
-            would wait for a GPU.
+        tau (Tensor): Temperature, above 0, of shape (). Its value is not checked, which
+            would synchronize with a GPU.
 
     Returns:
         Tensor: A scalar, the mean over rows, in float32 or wider.
@@ -76,7 +76,7 @@ def ctkd_loss(student: Tensor, teacher: Tensor, tau: Tensor) -> Tensor:
     if not tau.requires_grad:
         return loss
     for_tau *= fixed / max(1, len(student))
-    # Of absurd logits products leave the range of the type, and cancel.
+    # With absurd logits, products leave the range of the dtype and cancel.
     most = torch.finfo(tau.dtype).max
     slope = for_tau.nan_to_num(nan=0.0).clamp(-most, most)
     return loss + loss_of_sum(

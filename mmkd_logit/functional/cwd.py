@@ -15,22 +15,22 @@ from mmkd_logit.functional._closed_form import _temper, chunk_size, loss_of_sum
 def cwd_loss(
     student: Tensor, teacher: Tensor, image: Tensor, tau: float = 4.0
 ) -> Tensor:
-    r"""KL divergence of where each class is in an image: a softmax over the pixels.
+    r"""Compute the KL divergence of each class's softmax over the pixels of an image.
 
     .. math::
         L = \frac{\tau^2}{B C} \sum_{b, c} \mathrm{KL}\left(
             \mathrm{softmax}_{n \in b}(t_{nc} / \tau) \,\|\,
             \mathrm{softmax}_{n \in b}(s_{nc} / \tau) \right)
 
-    The softmax of class c is over the rows n of image b. Of an image of one row it is
-    1, and the divergence 0.
+    The softmax of class c is over the rows n of image b. For an image with one row it
+    is 1, and the divergence is 0.
 
     Source: https://arxiv.org/abs/2011.13256
 
     Args:
-        student (Tensor): Logits of shape (N, C), a row a pixel.
+        student (Tensor): Logits of shape (N, C), one pixel per row.
         teacher (Tensor): Logits of shape (N, C). Gets no gradient.
-        image (Tensor): Which image each row is of, integers of shape (N,).
+        image (Tensor): Index of each row's image, integers of shape (N,).
         tau (float): Temperature, above 0. Defaults to 4.0.
 
     Returns:
@@ -38,8 +38,8 @@ def cwd_loss(
         wider. It is 0 and keeps the graph if there are no rows.
 
     Raises:
-        TypeError: If logits are not floating point tensors, or images not integers.
-        ValueError: If the shapes do not fit together, or ``tau`` is not a finite
+        TypeError: If logits are not floating point tensors, or ``image`` not integers.
+        ValueError: If the shapes do not match, or ``tau`` is not a finite
             number above 0.
 
     Example:
@@ -56,7 +56,7 @@ def cwd_loss(
         raise TypeError(f'image must hold integers, but got {image.dtype}.')
     if image.shape != student.shape[:1]:
         raise ValueError(
-            f'image must have the shape ({len(student)},), an image for each row, but '
+            f'image must have the shape ({len(student)},), one image per row, but '
             f'got {tuple(image.shape)}.'
         )
     if (image[1:] < image[:-1]).any():
@@ -86,9 +86,9 @@ def cwd_loss(
 
 
 def _parts(sizes: list[int], logits: Tensor) -> Iterator[tuple[int, list[slice]]]:
-    """Images that are worked on together, and their rows that are at a time.
+    """Yield how many images to process together, and their rows in parts.
 
-    They are one image in parts, or several of one size in one part.
+    This is one image in several parts, or several images of one size in one part.
     """
     step = max(1, chunk_size(logits) // max(1, logits.shape[1]))
     start = 0
@@ -103,11 +103,11 @@ def _parts(sizes: list[int], logits: Tensor) -> Iterator[tuple[int, list[slice]]
 
 
 class _LogSoftmax:
-    """Log-softmax of each class over the rows of an image, some rows at a time.
+    """Log-softmax of each class over the rows of an image, computed in parts.
 
     Args:
-        logits (Tensor): Of all images, shape (N, C).
-        images (int): Number of images, of one size; more than 1 have one part.
+        logits (Tensor): Logits of all images, shape (N, C).
+        images (int): Number of images, all of one size; several must be one part.
         parts (list[slice]): Their rows.
         dtype (torch.dtype): Float32 or wider.
         tau (float): Temperature.
@@ -123,7 +123,7 @@ class _LogSoftmax:
     ) -> None:
         self.logits, self.dtype, self.tau = logits, dtype, tau
         self.one = torch.ones((), dtype=dtype, device=logits.device)
-        """NaN if a logit is not finite."""
+        """1, or NaN if a logit is not finite."""
         self._whole: Tensor | None = None
         if len(parts) == 1:
             maps = self._tempered(parts[0]).unflatten(0, (images, -1))
@@ -145,7 +145,7 @@ class _LogSoftmax:
         return copied
 
     def rows(self, part: slice) -> Tensor:
-        """Of some rows, once for each; the caller may overwrite it."""
+        """Return the log-softmax of a part; call once, as it may be overwritten."""
         if self._whole is not None:
             return self._whole
         return self._tempered(part).sub_(self._norm)

@@ -1,4 +1,4 @@
-"""DIST: correlations of student and teacher in place of a divergence."""
+"""DIST: correlations of student and teacher instead of a divergence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mmkd_logit.functional._checks import check_finite
 from mmkd_logit.functional._closed_form import loss_of_sum
 from mmkd_logit.functional._soft_rows import SoftRows, SumOverRanks, alone
 
-# Added to the product of both lengths, as released.
+# Added to the product of both norms, as in the released code.
 _EPS = 1e-8
 
 
@@ -20,24 +20,24 @@ def dist_loss(
     gamma: float = 1.0,
     tau: float = 1.0,
 ) -> Tensor:
-    r"""Distance in Pearson correlation of the probabilities, by row and by class.
+    r"""Compute the Pearson distance of the probabilities, by row and by class.
 
     .. math::
         L = \tau^2 \left[ \beta \Bigl( 1 - \frac1N \sum_n \rho(q_n, p_n) \Bigr)
             + \gamma \Bigl( 1 - \frac1C \sum_c \rho(q_{:c}, p_{:c}) \Bigr) \right]
 
     Here :math:`q = \mathrm{softmax}(s / \tau)`, :math:`p = \mathrm{softmax}(t / \tau)`,
-    and :math:`\rho` is the covariance over the product of both lengths plus
-    :math:`10^{-8}`, as released. Where one side does not vary, as the classes of a
-    single row, :math:`\rho` is 0 and has no gradient.
+    and :math:`\rho` is the dot product of both sides, centred, over the product of
+    their norms plus :math:`10^{-8}`, as in the released code. Where one side does not
+    vary, such as the classes of a single row, :math:`\rho` is 0 and has no gradient.
 
     Source: https://arxiv.org/abs/2205.10536
 
     Args:
-        student (Tensor): Logits of shape (N, C), a row a prediction.
+        student (Tensor): Logits of shape (N, C), one prediction per row.
         teacher (Tensor): Logits of shape (N, C). Gets no gradient.
-        beta (float): Weight of the rows' term. Defaults to 1.0.
-        gamma (float): Weight of the classes' term. Defaults to 1.0.
+        beta (float): Weight of the row term. Defaults to 1.0.
+        gamma (float): Weight of the class term. Defaults to 1.0.
         tau (float): Temperature, above 0. Defaults to 1.0.
 
     Returns:
@@ -68,20 +68,20 @@ def dist_loss_over_ranks(
     sum_over_ranks: SumOverRanks,
     ranks: int,
 ) -> Tensor:
-    """:func:`dist_loss` of the rows of all processes.
+    """Compute :func:`dist_loss` over the rows of all processes.
 
     Args:
         student (Tensor): Logits of shape (N, C), the rows of this process.
         teacher (Tensor): Logits of shape (N, C). Gets no gradient.
-        beta (float): Weight of the rows' term.
-        gamma (float): Weight of the classes' term.
+        beta (float): Weight of the row term.
+        gamma (float): Weight of the class term.
         tau (float): Temperature, above 0.
-        sum_over_ranks (Callable): Adds up a tensor of all processes.
+        sum_over_ranks (Callable): Sums a tensor over all processes.
         ranks (int): Number of processes.
 
     Returns:
-        Tensor: A scalar. The mean over processes of it, and of its gradient, is that
-        of one process with all rows.
+        Tensor: A scalar. Averaged over processes, it and its gradient equal those of
+        one process with all rows.
     """
     check_finite('beta', beta)
     check_finite('gamma', gamma)
@@ -91,7 +91,7 @@ def dist_loss_over_ranks(
         agreement, in_row, classes = _go_over(soft)
         rows, mean, moments = classes.over_ranks(sum_over_ranks)
         some = rows.clamp(min=1)
-        # What rounding leaves of a class that does not vary.
+        # The rounding error of a class that does not vary.
         least = some * (16 * torch.finfo(soft.dtype).eps * mean).square()
         in_class, *to_class = _pearson(moments, (moments[:2] > least).all(0))
         total = beta * ranks * (len(student) - agreement) / some
@@ -105,7 +105,7 @@ def dist_loss_over_ranks(
         mean_q, mean_p = mean.to(soft.dtype)
         for part, q, p in soft:
             row_p, row_q = in_row[:, part, None]
-            # What is the same for all classes of a row vanishes in the softmax.
+            # Whatever is the same for all classes of a row vanishes in the softmax.
             slope = (p - mean_p).mul_(to_p).addcmul_(p, row_p)
             slope.addcmul_(q - mean_q, to_q).addcmul_(q, row_q)
             grad[part] = soft.back(q, slope)
@@ -115,9 +115,9 @@ def dist_loss_over_ranks(
 
 
 class _ClassMoments:
-    """Means of classes and sums of squares around them, of rows that come in parts.
+    """Means of the classes, and sums of squares around them, of rows added in parts.
 
-    Parts are merged by sums of positive terms, so that no digits cancel.
+    Parts are merged by adding positive terms, so that no digits cancel.
     """
 
     def __init__(self, like: Tensor) -> None:
@@ -136,7 +136,7 @@ class _ClassMoments:
         self.rows = rows
 
     def over_ranks(self, sum_over_ranks: SumOverRanks) -> tuple[Tensor, Tensor, Tensor]:
-        """Number of rows, means (2, C) and moments (3, C) of all processes."""
+        """Return row count, means (2, C) and moments (3, C) over all processes."""
         packed = sum_over_ranks(
             torch.cat([self.rows[None], (self.rows * self.mean).flatten()])
         )
@@ -147,7 +147,7 @@ class _ClassMoments:
 
 
 def _go_over(soft: SoftRows) -> tuple[Tensor, Tensor, _ClassMoments]:
-    """Sum of the rows' correlations, their slopes (2, N), and the classes' moments."""
+    """Return the sum of row correlations, their slopes (2, N) and class moments."""
     rows, classes = soft.student.shape
     agreement = soft.one.new_zeros((), dtype=torch.float64)
     slopes = soft.one.new_empty(2, rows)
@@ -162,18 +162,18 @@ def _go_over(soft: SoftRows) -> tuple[Tensor, Tensor, _ClassMoments]:
 
 
 def _products(q: Tensor, p: Tensor, dim: int) -> Tensor:
-    """Sums of q^2, p^2 and q p along a dimension, shape (3, ...)."""
+    """Return the sums of q^2, p^2 and q p along a dimension, shape (3, ...)."""
     pairs = ((q, q), (p, p), (q, p))
     return torch.stack([(x * y).sum(dim) for x, y in pairs]).double()
 
 
 def _apart(off: Tensor) -> Tensor:
-    """Products of the distances of two means, shape (3, C)."""
+    """Return the products of the offsets of two means, shape (3, C)."""
     return torch.stack([off[0] * off[0], off[1] * off[1], off[0] * off[1]])
 
 
 def _pearson(products: Tensor, varies: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Correlations, and what their gradient has of p and of q.
+    """Return the correlations, and the factors of p and q in their gradient.
 
     Args:
         products (Tensor): Sums of q^2, p^2 and q p, where both are centred, (3, k).

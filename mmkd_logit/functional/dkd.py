@@ -22,7 +22,7 @@ def dkd_loss(
     beta: float = 8.0,
     tau: float = 4.0,
 ) -> Tensor:
-    r"""KL divergence, split into the label's part and that of the other classes.
+    r"""Compute the KL divergence, split into the label's part and the other classes'.
 
     .. math::
         L = \frac{\tau^2}{N} \sum_n
@@ -30,15 +30,15 @@ def dkd_loss(
             \beta \, \mathrm{KL}(p' \,\|\, q')
 
     :math:`p` and :math:`q` are the softmax of the teacher's and the student's logits
-    over :math:`\tau`, and a dash is the softmax over the classes other than
+    over :math:`\tau`, and a prime denotes the softmax over the classes other than
     :math:`y`. With :math:`\alpha = 1` and :math:`\beta = 1 - p_y` it is
     :func:`kd_loss`.
 
-    Source: https://arxiv.org/abs/2203.08679. Classes are masked exactly, where the
+    Source: https://arxiv.org/abs/2203.08679. Classes are masked exactly; the
     released code subtracts 1000 from a logit.
 
     Args:
-        student (Tensor): Logits of shape (N, C), a row a prediction.
+        student (Tensor): Logits of shape (N, C), one prediction per row.
         teacher (Tensor): Logits of shape (N, C). Gets no gradient.
         target (Tensor): Labels, integers of shape (N,) from 0 to C - 1.
         alpha (float): Factor of the label's term, 0 or more. Defaults to 1.0.
@@ -49,9 +49,9 @@ def dkd_loss(
         Tensor: A scalar, the mean over rows, in float32 or wider.
 
     Raises:
-        TypeError: If logits are not floating point tensors, or labels not integers.
-        ValueError: If shapes do not fit together, a label is no class, or a factor or
-            ``tau`` is out of its range.
+        TypeError: If logits are not floating point tensors, or labels are not integers.
+        ValueError: If shapes do not match, a label is out of range, or a factor or
+            ``tau`` is out of range.
 
     Example:
         >>> import torch

@@ -7,7 +7,7 @@ from torch import Tensor
 from mmkd_logit.functional._checks import check_not_negative, check_positive
 from mmkd_logit.functional._closed_form import closed_form_loss, scaled
 
-# Temperature of the weights of the classes.
+# Temperature of the class weights.
 _WEIGHT_TAU = 100.0
 
 
@@ -18,7 +18,7 @@ def gkl_loss(
     beta: float = 1.0,
     tau: float = 1.0,
 ) -> Tensor:
-    r"""Soft cross entropy, and the weighted error of differences of logits.
+    r"""Compute soft cross entropy plus the weighted error of logit differences.
 
     .. math::
         L = \frac1N \sum_n \alpha \, \mathrm{H}\left( \mathrm{softmax}(t / \tau),
@@ -35,10 +35,10 @@ def gkl_loss(
     Source: https://arxiv.org/abs/2305.13948
 
     Args:
-        student (Tensor): Logits of shape (N, C), a row a prediction.
+        student (Tensor): Logits of shape (N, C), one prediction per row.
         teacher (Tensor): Logits of shape (N, C). Gets no gradient.
         alpha (float): Factor of the cross entropy, 0 or more. Defaults to 1.0.
-        beta (float): Factor of the pairs' term, 0 or more. Defaults to 1.0.
+        beta (float): Factor of the pair term, 0 or more. Defaults to 1.0.
         tau (float): Temperature of the cross entropy, above 0. Defaults to 1.0.
 
     Returns:
@@ -47,7 +47,7 @@ def gkl_loss(
     Raises:
         TypeError: If an input is not a floating point tensor.
         ValueError: If the shapes differ or are not (N, C), or a factor or ``tau`` is
-            out of its range.
+            out of range.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Which classes a loss gives its gradient to."""
+"""Distribution of a loss's gradient over the classes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmkd_logit.functional._checks import check_pair
 def gradient_shares(
     loss: Callable[[Tensor, Tensor], Tensor], student: Tensor, teacher: Tensor
 ) -> Tensor:
-    """Share of the gradient that each class gets, by its rank for the teacher.
+    """Compute the share of the gradient per class, by its rank for the teacher.
 
     Args:
         loss (Callable): Takes logits of student and teacher, returns a scalar.
@@ -21,12 +21,12 @@ def gradient_shares(
         teacher (Tensor): Logits of shape (N, C).
 
     Returns:
-        Tensor: Shape (C,), that of the teacher's first class first, in float64. They
-        add up to 1; all are 0 if the loss gives no gradient.
+        Tensor: Shape (C,), starting with the teacher's top class, in float64. They add
+        up to 1; all are 0 if the loss has no gradient.
 
     Raises:
         TypeError: If logits are not floating point tensors.
-        ValueError: If the shapes are not one and the same (N, C).
+        ValueError: If the shapes differ or are not (N, C).
 
     Example:
         >>> import torch

@@ -9,7 +9,7 @@ from mmkd_logit.functional._closed_form import closed_form_loss
 
 
 def kd_loss(student: Tensor, teacher: Tensor, tau: float = 4.0) -> Tensor:
-    r"""Kullback-Leibler divergence from the teacher's softmax to the student's.
+    r"""Compute the KL divergence from the teacher's softmax to the student's.
 
     .. math::
         L = \frac{\tau^2}{N} \sum_n \mathrm{KL}\left(
@@ -18,7 +18,7 @@ def kd_loss(student: Tensor, teacher: Tensor, tau: float = 4.0) -> Tensor:
     Source: https://arxiv.org/abs/1503.02531
 
     Args:
-        student (Tensor): Logits of shape (N, C), a row a prediction.
+        student (Tensor): Logits of shape (N, C), one prediction per row.
         teacher (Tensor): Logits of shape (N, C). Gets no gradient.
         tau (float): Temperature, above 0. Defaults to 4.0.
 
@@ -48,7 +48,7 @@ def kd_loss(student: Tensor, teacher: Tensor, tau: float = 4.0) -> Tensor:
 
 
 def kd_sum(s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum of the divergences of rows, and its gradient for ``s``, both tempered."""
+    """Sum the divergences of tempered rows; return it and its gradient for ``s``."""
     log_q, log_p = s.log_softmax(1), t.log_softmax(1)
     p = log_p.exp()
     value = log_p.sub_(log_q).mul_(p).sum()

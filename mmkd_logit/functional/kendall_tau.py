@@ -26,41 +26,40 @@ from mmkd_logit.functional._kendall_windows import (
 
 
 def kendall_tau_loss(student: Tensor, teacher: Tensor, k: float = 100.0) -> Tensor:
-    r"""One minus a differentiable form of Kendall's tau.
+    r"""Compute one minus a differentiable form of Kendall's tau.
 
     .. math::
         L = \frac1N \sum_n \left( 1 - \frac{2}{C (C - 1)} \sum_{i < j}
             \tanh(k (s_{ni} - s_{nj})) \tanh(k (t_{ni} - t_{nj})) \right)
 
-    From 0, the same order and no ties, to 2, the reverse order. Two classes of the
-    same logit count as half in order. The gradient is
+    It ranges from 0, the same order without ties, to 2, the reverse order. Two classes
+    with the same logit count as half in order. The gradient is
 
     .. math::
         \frac{\partial L}{\partial s_{ni}} = -\frac{2 k}{N C (C - 1)} \sum_{j \ne i}
             \tanh(k (t_{ni} - t_{nj})) (1 - \tanh^2(k (s_{ni} - s_{nj})))
 
-    It takes memory of the order of N C. With large ``k`` its time grows with the pairs
-    of classes that ``k`` does not tell apart, not with all C (C - 1) / 2; the result
-    is the same.
+    It takes O(N C) memory. With large ``k``, its time grows with the number of class
+    pairs that ``k`` does not tell apart, not with all C (C - 1) / 2; the result is the
+    same.
 
     Source: https://arxiv.org/abs/2409.17823
 
     Args:
-        student (Tensor): Logits of shape (N, C), a row a prediction, with C of 2 or
-            more.
+        student (Tensor): Logits of shape (N, C), one prediction per row, with C >= 2.
         teacher (Tensor): Logits of shape (N, C). Gets no gradient.
-        k (float): Steepness, above 0, in 1 / logits. Logits further apart than a few
+        k (float): Steepness, above 0, in 1 / logit. Logits further apart than a few
             1 / k have a settled order and no gradient. Defaults to 100.0.
 
     Returns:
-        Tensor: A scalar, the mean over rows, in float32 or wider. NaN, with a gradient
-        of NaN, if a logit of the student is not finite: a gradient scaler then skips
-        the step.
+        Tensor: A scalar, the mean over rows, in float32 or wider. NaN, with a NaN
+        gradient, if a student logit is not finite: a gradient scaler then skips the
+        step.
 
     Raises:
         TypeError: If an input is not a floating point tensor.
-        ValueError: If the shapes differ or are not (N, C) with C of 2 or more, if the
-            teacher's logits are not finite, or ``k`` is not a finite number above 0.
+        ValueError: If the shapes differ or are not (N, C) with C >= 2, the teacher's
+            logits are not finite, or ``k`` is not a finite number above 0.
 
     Example:
         >>> import torch
@@ -73,7 +72,7 @@ def kendall_tau_loss(student: Tensor, teacher: Tensor, k: float = 100.0) -> Tens
     check_positive('k', k)
     student_is_finite = _check_rankable(student, teacher)
     pairs = math.comb(student.shape[1], 2)
-    # A tie times an infinite k would be no number.
+    # A tie times an infinite k would be NaN.
     k = min(k, torch.finfo(compute_dtype(student, teacher)).max / 4)
 
     def chunk(s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,21 +86,20 @@ def kendall_tau_loss(student: Tensor, teacher: Tensor, k: float = 100.0) -> Tens
 
 @torch.no_grad()
 def kendall_tau(student: Tensor, teacher: Tensor) -> Tensor:
-    r"""Kendall's tau-a of each row: 1 for the same order, -1 for the reverse.
+    r"""Compute Kendall's tau-a of each row: 1 for the same order, -1 for the reverse.
 
     .. math::
         \tau_n = \frac{2}{C (C - 1)} \sum_{i < j}
             \mathrm{sgn}(s_{ni} - s_{nj}) \, \mathrm{sgn}(t_{ni} - t_{nj})
 
-    A pair of classes with the same logit, of the student or of the teacher, counts 0
-    and stays in the denominator. So a row with ties does not reach 1, unlike the tau-b
-    of ``scipy.stats.kendalltau``; without ties the two are the same.
+    A pair of classes tied in the student or the teacher counts as 0 and stays in the
+    denominator. So a row with ties does not reach 1, unlike with the tau-b of
+    ``scipy.stats.kendalltau``; without ties the two are the same.
 
     Source: https://arxiv.org/abs/2409.17823
 
     Args:
-        student (Tensor): Logits of shape (N, C), a row a prediction, with C of 2 or
-            more.
+        student (Tensor): Logits of shape (N, C), one prediction per row, with C >= 2.
         teacher (Tensor): Logits of shape (N, C).
 
     Returns:
@@ -109,8 +107,8 @@ def kendall_tau(student: Tensor, teacher: Tensor) -> Tensor:
 
     Raises:
         TypeError: If an input is not a floating point tensor.
-        ValueError: If the shapes differ or are not (N, C) with C of 2 or more, or if
-            logits are not finite.
+        ValueError: If the shapes differ or are not (N, C) with C >= 2, or logits are
+            not finite.
 
     Example:
         >>> import torch
@@ -126,17 +124,17 @@ def kendall_tau(student: Tensor, teacher: Tensor) -> Tensor:
     taus = torch.empty(len(student), dtype=torch.float64, device=student.device)
     for part in chunk_rows(student):
         s, t = (_dense_ranks(x[part]).to(dtype) for x in (student, teacher))
-        # Ranks differ by 0 or by 1 at least, where tanh is 1 with this steepness.
+        # Ranks differ by 0 or by at least 1, where tanh is 1 at this steepness.
         taus[part], _ = _soft_agreement(s, t, k=20.0)
     return taus.div_(math.comb(student.shape[1], 2)).to(dtype)
 
 
 def _check_rankable(student: Tensor, teacher: Tensor) -> bool:
-    """Check what has an order; return whether all logits of the student have."""
+    """Check that rows can be ranked; return whether the student's logits are finite."""
     check_pair(student, teacher)
     if student.shape[1] < 2:
         raise ValueError(
-            'A rank needs at least 2 classes, but the logits have the shape '
+            'Ranking needs at least 2 classes, but the logits have the shape '
             f'{tuple(student.shape)} (rows, classes).'
         )
     both = (student.detach(), teacher.detach())
@@ -149,14 +147,14 @@ def _check_rankable(student: Tensor, teacher: Tensor) -> bool:
 
 def _no_order(name: str) -> ValueError:
     return ValueError(
-        f'The logits of the {name} are not finite, so they have no order. Look for an '
-        'overflow in half precision, a learning rate that is too high, or, for the '
-        "teacher, at its checkpoint and its inputs' normalization."
+        f'The logits of the {name} are not finite, so they cannot be ranked. Check for '
+        'an overflow in half precision or too high a learning rate, or, for the '
+        "teacher, its checkpoint and its inputs' normalization."
     )
 
 
 def _dense_ranks(logits: Tensor) -> Tensor:
-    """Ranks of each row from 0; equal logits have the same, and none is left out."""
+    """Return the ranks in each row from 0, without gaps; equal logits share one."""
     ordered, order = logits.sort(1)
     rank = torch.zeros_like(order)
     rank[:, 1:] = (ordered[:, 1:] != ordered[:, :-1]).cumsum(1)
@@ -164,7 +162,7 @@ def _dense_ranks(logits: Tensor) -> Tensor:
 
 
 def _soft_agreement(s: Tensor, t: Tensor, k: float) -> tuple[Tensor, Tensor]:
-    """Sum over pairs of tanh(k (s_i - s_j)) tanh(k (t_i - t_j)) for each row.
+    """Sum tanh(k (s_i - s_j)) tanh(k (t_i - t_j)) over the pairs of each row.
 
     Args:
         s (Tensor): Logits of shape (N, C), float32 or wider.
@@ -195,18 +193,18 @@ def _soft_agreement(s: Tensor, t: Tensor, k: float) -> tuple[Tensor, Tensor]:
 
 
 def _all_pairs(s: Tensor, t: Tensor, k: float) -> tuple[Tensor, Tensor]:
-    """Sum and gradient for rows in the order of s, from blocks of C x C.
+    """Compute sum and gradient for rows in the order of s, from blocks of C x C.
 
-    In the order of s each pair is a later class and an earlier one, and with q and p,
-    what tanh_s and tanh_t are short of 1, halved,
+    In the order of s, each pair is a later class and an earlier one. With
+    q = (1 - tanh_s) / 2 and p = (1 - tanh_t) / 2,
 
         1 - tanh_s tanh_t = 2 (p + w),   tanh_t (1 - tanh_s^2) = 4 (w - q w),
 
-    where w = q (1 - 2 p). No digit of a small q, or of its product, is lost.
+    where w = q (1 - 2 p). No digits of a small q, or of its products, are lost.
     """
     rows, classes = s.shape
     s, t = longer_side_contiguous(s), longer_side_contiguous(t)
-    # Added to once a block, or a gap: float32 would lose digits.
+    # Accumulated over many blocks: float32 would lose digits.
     slope = torch.zeros_like(s, dtype=torch.float64)
     excess = torch.zeros(rows, dtype=torch.float64, device=s.device)
     step = max(1, chunk_size(s) // max(1, s.numel()))

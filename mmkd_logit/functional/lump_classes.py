@@ -1,4 +1,4 @@
-"""Several classes as one, for losses that compare softmaxes."""
+"""Merging of classes, for losses that compare softmaxes."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from mmkd_logit.functional._checks import check_positive, compute_dtype
 
 
 def lump_classes(logits: Tensor, kept: Tensor, tau: float = 1.0) -> Tensor:
-    r"""Keep some classes of each row, and make one of all others.
+    r"""Keep some classes of each row, and merge all others into one.
 
-    The softmax at temperature ``tau`` of what comes out has the probabilities of the
-    kept classes, and as the last the sum of all others:
+    The softmax of the result at temperature ``tau`` has the probabilities of the kept
+    classes, followed by the sum of all others:
 
     .. math::
         r_n = \tau \log \sum_{c \notin \mathrm{kept}_n} \exp(z_{n,c} / \tau)
 
     Args:
         logits (Tensor): Shape (N, C).
-        kept (Tensor): Different classes of each row, shape (N, k), with k below C.
+        kept (Tensor): Distinct classes of each row, shape (N, k), with k below C.
         tau (float): Temperature, above 0. Defaults to 1.0.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The terms of Multi-Level Logit Distillation (MLKD), of one view of the images."""
+"""The terms of Multi-Level Logit Distillation (MLKD), for one view of the images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mmkd_logit.functional.kd import kd_sum
 def multi_temperature_kd_loss(
     student: Tensor, teacher: Tensor, taus: Sequence[float] = (2.0, 3.0, 4.0, 5.0, 6.0)
 ) -> Tensor:
-    r"""Sum of :func:`kd_loss` at several temperatures, with one gradient in memory.
+    r"""Sum :func:`kd_loss` over several temperatures, with one gradient in memory.
 
     .. math::
         L = \sum_\tau \frac{\tau^2}{N} \sum_n \mathrm{KL}\left(
@@ -26,7 +26,7 @@ def multi_temperature_kd_loss(
     Source: CVPR 2023, Jin et al., "Multi-Level Logit Distillation"
 
     Args:
-        student (Tensor): Logits of shape (N, C), a row a prediction.
+        student (Tensor): Logits of shape (N, C), one prediction per row.
         teacher (Tensor): Logits of shape (N, C). Gets no gradient.
         taus (Sequence[float]): Temperatures, above 0. Defaults to
             (2.0, 3.0, 4.0, 5.0, 6.0).
@@ -37,7 +37,7 @@ def multi_temperature_kd_loss(
     Raises:
         TypeError: If an input is not a floating point tensor.
         ValueError: If the shapes differ or are not (N, C), there is no temperature,
-            or one is not a finite number above 0.
+            or one of them is not a finite number above 0.
 
     Example:
         >>> import torch
@@ -48,7 +48,7 @@ def multi_temperature_kd_loss(
         0.0928
     """
     if len(taus) == 0:
-        raise ValueError('taus must hold one temperature at least, but is empty.')
+        raise ValueError('taus must hold at least one temperature, but is empty.')
     for tau in taus:
         check_positive('taus', tau)
 
@@ -66,19 +66,19 @@ def multi_temperature_kd_loss(
 def class_correlation_loss(
     student: Tensor, teacher: Tensor, tau: float = 4.0
 ) -> Tensor:
-    r"""Difference between the class correlations of student and teacher.
+    r"""Compute how far the class correlations of student and teacher differ.
 
     .. math::
         L = \frac1C \left\| Q^\top Q - P^\top P \right\|_F^2, \qquad
         Q = \mathrm{softmax}(s / \tau), \quad P = \mathrm{softmax}(t / \tau)
 
-    The products are of probabilities as they are, neither centred nor divided by the
-    number of rows: the loss grows with its square.
+    The probabilities are not centred, and their products not divided by the number of
+    rows: the loss grows with the square of that number.
 
     Source: CVPR 2023, Jin et al., "Multi-Level Logit Distillation"
 
     Args:
-        student (Tensor): Logits of shape (N, C), a row a prediction.
+        student (Tensor): Logits of shape (N, C), one prediction per row.
         teacher (Tensor): Logits of shape (N, C). Gets no gradient.
         tau (float): Temperature, above 0. Defaults to 4.0.
 
@@ -104,25 +104,25 @@ def class_correlation_loss(
 def batch_correlation_loss(
     student: Tensor, teacher: Tensor, tau: float = 4.0
 ) -> Tensor:
-    r"""Difference between the correlations of rows of student and teacher.
+    r"""Compute how far the row correlations of student and teacher differ.
 
     .. math::
         L = \frac1N \left\| Q Q^\top - P P^\top \right\|_F^2, \qquad
         Q = \mathrm{softmax}(s / \tau), \quad P = \mathrm{softmax}(t / \tau)
 
-    Of more rows than classes, such as pixels, no N x N matrix is made: with
-    :math:`E = Q - P` and :math:`M = Q + P` the sum of its squares is
+    With more rows than classes, such as pixels, no N x N matrix is built: with
+    :math:`E = Q - P` and :math:`M = Q + P`, the sum of its squares is
 
     .. math::
         \frac12 \left( \langle M^\top M, E^\top E \rangle
             + \langle E^\top M, M^\top E \rangle \right)
 
-    which vanishes with :math:`E`, so that close probabilities cancel no digits.
+    which vanishes with :math:`E`, so that close probabilities lose no digits.
 
     Source: CVPR 2023, Jin et al., "Multi-Level Logit Distillation"
 
     Args:
-        student (Tensor): Logits of shape (N, C), a row a prediction.
+        student (Tensor): Logits of shape (N, C), one prediction per row.
         teacher (Tensor): Logits of shape (N, C). Gets no gradient.
         tau (float): Temperature, above 0. Defaults to 4.0.
 
@@ -153,27 +153,27 @@ def correlations_over_ranks(
     sum_over_ranks: SumOverRanks,
     ranks: int,
 ) -> Tensor:
-    """Correlation losses of the rows of all processes, at several temperatures.
+    """Sum correlation losses at several temperatures over the rows of all processes.
 
     Args:
         student (Tensor): Logits of shape (N, C), the rows of this process.
         teacher (Tensor): Logits of shape (N, C). Gets no gradient.
         taus (Sequence[float]): Temperatures, above 0.
-        terms (Sequence[str]): 'class', :func:`class_correlation_loss`; 'batch',
-            :func:`batch_correlation_loss`; or both.
-        sum_over_ranks (Callable): Adds up a tensor of all processes.
+        terms (Sequence[str]): 'class' for :func:`class_correlation_loss`, 'batch' for
+            :func:`batch_correlation_loss`, or both.
+        sum_over_ranks (Callable): Sums a tensor over all processes.
         ranks (int): Number of processes.
 
     Returns:
-        Tensor: The sum, a scalar. The mean over processes of it, and of its gradient,
-        is that of one process with all rows.
+        Tensor: A scalar. Averaged over processes, it and its gradient equal those of
+        one process with all rows.
     """
     softs = [SoftRows(student, teacher, tau) for tau in taus]
     dtype = softs[0].dtype
 
     def sum_fn(wants_grad: bool) -> tuple[Tensor, Tensor | None]:
         total = student.new_zeros((), dtype=torch.float64)
-        # Made where it is first added to, when probabilities are gone.
+        # Allocated on first use, when probabilities are freed.
         made = cache(lambda: torch.zeros_like(student, dtype=dtype))
         grad = made if wants_grad else None
         for soft in softs:
@@ -195,7 +195,7 @@ def _class_term(
     sum_over_ranks: SumOverRanks,
     ranks: int,
 ) -> Tensor:
-    """Value; the gradient is added to ``grad()``."""
+    """Return the value, and add the gradient to ``grad()``."""
     classes = soft.student.shape[1]
     apart = soft.one.new_zeros(classes, classes)
     for _, q, p in soft:
@@ -210,7 +210,7 @@ def _class_term(
 
 
 def _small_batch_term(soft: SoftRows, grad: Callable[[], Tensor] | None) -> Tensor:
-    """Of no more rows than classes: their products fit into memory."""
+    """Return the term from N x N products, for no more rows than classes."""
     rows = max(1, len(soft.student))
     parts = [(q, p) for _, q, p in soft]
     if not parts:
@@ -219,7 +219,7 @@ def _small_batch_term(soft: SoftRows, grad: Callable[[], Tensor] | None) -> Tens
     gap = q - p
     del p, parts
     soft.forget()
-    # Q + P is 2 Q less the gap.
+    # Q + P is 2 Q minus the gap.
     apart = (q @ gap.t()).mul_(2).addmm_(gap, gap.t(), alpha=-1)
     del gap
     apart = _symmetric(apart)
@@ -236,9 +236,9 @@ def _batch_term(
     sum_over_ranks: SumOverRanks,
     ranks: int,
 ) -> Tensor:
-    """Of more rows, or of several processes: from products of classes."""
+    """Return the term from C x C products, for more rows or several processes."""
     classes = soft.student.shape[1]
-    # In float64, for the two products of the value can cancel.
+    # In float64, because the two products of the value can cancel.
     products = soft.one.new_zeros(3, classes, classes, dtype=torch.float64)
     for _, q, p in soft:
         apart, both = q - p, q + p
@@ -263,5 +263,5 @@ def _symmetric(matrix: Tensor) -> Tensor:
 
 
 def _sum_of_squares(matrix: Tensor) -> Tensor:
-    """In float64, without a copy of the matrix."""
+    """Return the sum of squares in float64, without copying the matrix."""
     return torch.linalg.vector_norm(matrix).double().square()

@@ -1,4 +1,4 @@
-"""How far the last layer of a classifier has come towards neural collapse."""
+"""Neural collapse of a classifier's last layer."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch import Tensor
 
 
 class NeuralCollapse(NamedTuple):
-    """What :func:`neural_collapse` measures; full collapse is 0, 0, 0, 0 and 1.
+    """Result of :func:`neural_collapse`; full collapse is 0, 0, 0, 0 and 1.
 
     Attributes:
         nc1 (float): Within-class variability of the features, 0 or more. Infinite if
             all classes have the same mean.
         nc2_means (float): Distance of the centred class means from a simplex
             equiangular tight frame (ETF), 0 to sqrt(2).
-        nc2_weights (float): Distance of the classifier's weights from it, likewise.
+        nc2_weights (float): The same distance for the classifier's weights.
         nc3 (float): Distance of the weights from the class means, 0 to 2.
-        nc4 (float): Share of rows, 0 to 1, for which the classifier names the class
+        nc4 (float): Share of rows, 0 to 1, for which the classifier predicts the class
             whose mean is nearest.
     """
 
@@ -33,7 +33,7 @@ class NeuralCollapse(NamedTuple):
 def neural_collapse(
     features: Tensor, logits: Tensor, labels: Tensor, weight: Tensor
 ) -> NeuralCollapse:
-    r"""The four measures of neural collapse, in float64.
+    r"""Compute the four measures of neural collapse, in float64.
 
     With the means :math:`\mu_c` of the classes, their mean :math:`\mu`, the matrix
     :math:`M` of the rows :math:`\mu_c - \mu`, and the weights :math:`W`:
@@ -49,17 +49,17 @@ def neural_collapse(
         \mathrm{NC4} &= \operatorname{mean}_n \left[ \arg\max_c z_{nc} =
             \arg\min_c \|h_n - \mu_c\| \right]
 
-    Every class weighs the same, however many rows it has. Classes without a row are
-    left out, except in NC2 of the weights. More than D + 1 classes do not fit a
-    simplex in D dimensions: NC2 can then not fall below
+    Every class counts the same, however many rows it has. Classes without rows are
+    left out, except in NC2 of the weights. More than D + 1 classes cannot form a
+    simplex in D dimensions: NC2 then cannot fall below
     :math:`\sqrt{2 - 2 \sqrt{D / (C - 1)}}`.
 
     Source: https://arxiv.org/abs/2008.08186; NC2 as in
     https://arxiv.org/abs/2105.02375
 
     Args:
-        features (Tensor): What goes into the last layer, shape (N, D).
-        logits (Tensor): What comes out of it, shape (N, C).
+        features (Tensor): Inputs of the last layer, shape (N, D).
+        logits (Tensor): Outputs of the last layer, shape (N, C).
         labels (Tensor): Class indices, shape (N,).
         weight (Tensor): Weight of the last layer, shape (C, D).
 
@@ -67,7 +67,7 @@ def neural_collapse(
         NeuralCollapse: Five numbers.
 
     Raises:
-        ValueError: If the shapes do not fit together, a label is no class, a feature
+        ValueError: If the shapes do not match, a label is out of range, a feature
             is not finite, or fewer than two classes have rows.
 
     Example:
@@ -83,7 +83,7 @@ def neural_collapse(
     _check(features, logits, labels, weight)
     features, weight = features.double(), weight.double()
     size = features.abs().max()
-    # What all features have in common would cost digits.
+    # A common offset of the features would cost digits.
     features = features - features.mean(0)
     present, labels, counts = labels.unique(return_inverse=True, return_counts=True)
     sums = features.new_zeros(len(present), features.shape[1])
@@ -93,7 +93,7 @@ def neural_collapse(
     nearest = torch.cdist(features - centre, means).argmin(1)
     named = logits[:, present].argmax(1)
     own = weight[present]
-    # Without the classes that are left out, the others have another centre.
+    # Leaving classes out shifts the centre of the others.
     own = own + (weight.mean(0) - own.mean(0))
     deviations = features - class_means[labels]
     return NeuralCollapse(
@@ -125,7 +125,7 @@ def _distance_from_etf(rows: Tensor) -> float:
 
 
 def _unit(matrix: Tensor) -> Tensor:
-    """Divided by the Frobenius norm; zeros stay zeros."""
+    """Divide by the Frobenius norm; zeros stay zeros."""
     return matrix / matrix.norm().clamp(min=torch.finfo(matrix.dtype).tiny)
 
 
@@ -148,6 +148,6 @@ def _check(features: Tensor, logits: Tensor, labels: Tensor, weight: Tensor) -> 
     found = len(labels.unique())
     if found < 2:
         raise ValueError(
-            'neural_collapse compares classes, and needs rows of at least two, but '
-            f'got {rows} rows of {found}. Take a larger sample.'
+            'neural_collapse compares classes and needs rows of at least two, but '
+            f'got {rows} rows of {found}. Use a larger sample.'
         )

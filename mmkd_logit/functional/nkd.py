@@ -1,4 +1,4 @@
-"""The loss of Normalized Knowledge Distillation (NKD), of its distilled part."""
+"""The distillation term of Normalized Knowledge Distillation (NKD)."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ def nkd_loss(
     gamma: float = 1.5,
     tau: float = 1.0,
 ) -> Tensor:
-    r"""Soft cross entropy at the label, and of the renormalized other classes.
+    r"""Compute soft cross entropy at the label and over the renormalized others.
 
     .. math::
         L = -\frac1N \sum_n \Big( p_y \log q_y +
             \gamma \tau^2 \sum_{c \ne y} p'_c \log q'_c \Big)
 
     :math:`p` and :math:`q` are the softmax of the teacher's and the student's logits,
-    without temperature, and a dash is the softmax of the logits over :math:`\tau` over
-    the classes other than :math:`y`. They are cross entropies: the loss is above 0
-    where both agree.
+    without temperature, and a prime denotes the softmax of the logits over :math:`\tau`
+    on the classes other than :math:`y`. Both terms are cross entropies, so the loss is
+    above 0 even where both agree.
 
     Source: https://arxiv.org/abs/2303.13005, without the student's own cross entropy
     with the label.
 
     Args:
-        student (Tensor): Logits of shape (N, C), a row a prediction.
+        student (Tensor): Logits of shape (N, C), one prediction per row.
         teacher (Tensor): Logits of shape (N, C). Gets no gradient.
         target (Tensor): Labels, integers of shape (N,) from 0 to C - 1.
         gamma (float): Factor of the other classes' term, 0 or more. Defaults to 1.5.
@@ -46,9 +46,9 @@ def nkd_loss(
         Tensor: A scalar, the mean over rows, in float32 or wider.
 
     Raises:
-        TypeError: If logits are not floating point tensors, or labels not integers.
-        ValueError: If shapes do not fit together, a label is no class, or ``gamma`` or
-            ``tau`` is out of its range.
+        TypeError: If logits are not floating point tensors, or labels are not integers.
+        ValueError: If shapes do not match, a label is out of range, or ``gamma`` or
+            ``tau`` is out of range.
 
     Example:
         >>> import torch

@@ -10,7 +10,7 @@ from mmkd_logit.functional._closed_form import closed_form_loss, scaled
 
 
 def normkd_loss(student: Tensor, teacher: Tensor, tau: float = 2.0) -> Tensor:
-    r"""KD with a temperature of its own for each row of each model.
+    r"""Compute KD with a separate temperature for each row of each model.
 
     .. math::
         L = \frac1N \sum_n (\tau \sigma(t_n))^2 \, \mathrm{KL}\left(
@@ -18,14 +18,14 @@ def normkd_loss(student: Tensor, teacher: Tensor, tau: float = 2.0) -> Tensor:
             \mathrm{softmax}\Big( \frac{s_n}{\tau \sigma(s_n)} \Big) \right)
 
     :math:`\sigma` is the unbiased standard deviation of a row, through which the
-    gradient flows too. Of :func:`kd_loss` of standardized logits it differs by the
-    factor :math:`\sigma(t_n)^2` of each row. A constant row of the teacher has the
-    factor 0.
+    gradient flows too. It differs from :func:`kd_loss` of standardized logits by the
+    factor :math:`\sigma(t_n)^2` for each row. For a constant teacher row this factor
+    is 0.
 
     Source: https://arxiv.org/abs/2308.00520
 
     Args:
-        student (Tensor): Logits of shape (N, C) with C of 2 or more.
+        student (Tensor): Logits of shape (N, C) with C >= 2.
         teacher (Tensor): Logits of shape (N, C). Gets no gradient.
         tau (float): Temperature in standard deviations, above 0. Defaults to 2.0.
 
@@ -34,7 +34,7 @@ def normkd_loss(student: Tensor, teacher: Tensor, tau: float = 2.0) -> Tensor:
 
     Raises:
         TypeError: If an input is not a floating point tensor.
-        ValueError: If the shapes differ or are not (N, C) with C of 2 or more, or
+        ValueError: If the shapes differ or are not (N, C) with C >= 2, or
             ``tau`` is not a finite number above 0.
 
     Example:
@@ -60,7 +60,7 @@ def normkd_loss(student: Tensor, teacher: Tensor, tau: float = 2.0) -> Tensor:
         log_q, log_p = scaled(s, 1 / tau).log_softmax(1), t.div_(tau).log_softmax(1)
         p = torch.exp(log_p, out=t)
         value = log_p.sub_(log_q).mul_(p).sum(1, keepdim=True).mul_(weight).sum()
-        # The chain rule of a row divided by its own deviation.
+        # Chain rule of a row divided by its own deviation.
         slope = log_q.exp_().sub_(p)
         along = (slope * s).sum(1, keepdim=True).div_(s.shape[1] - 1)
         slope.addcmul_(s, along, value=-1)
@@ -71,8 +71,8 @@ def normkd_loss(student: Tensor, teacher: Tensor, tau: float = 2.0) -> Tensor:
 
 
 def _standardize_(logits: Tensor) -> Tensor:
-    """Z-scores in place; return the standard deviations, shape (N, 1)."""
-    # Over the largest first: squares overflow and underflow.
+    """Compute z-scores in place; return the standard deviations, shape (N, 1)."""
+    # Divide by the largest first: squares would overflow or underflow.
     size = torch.linalg.vector_norm(logits, float('inf'), dim=1, keepdim=True)
     logits.div_(size.clamp_(min=torch.finfo(size.dtype).tiny))
     logits.sub_(logits.mean(1, keepdim=True))

@@ -28,7 +28,7 @@ def rld_loss(
     tau: float = 4.0,
     alpha_tau: float = 1.0,
 ) -> Tensor:
-    r"""KL of the teacher's confidence, and of the classes ranked below the label.
+    r"""Compute the KL of the teacher's confidence and of the classes below the label.
 
     .. math::
         L = \frac1N \sum_n \alpha \tau_\alpha^2 \,
@@ -37,16 +37,15 @@ def rld_loss(
         M = \{ c : t_c < t_y \}
 
     In the first term :math:`p` and :math:`q` are the softmax of the teacher's and the
-    student's logits over :math:`\tau_\alpha`; so the student is to be as sure of the
-    label as the teacher is of whatever it says. In the second they are over
-    :math:`\tau` and over the classes of :math:`M`; it is 0 where the teacher puts the
-    label last.
+    student's logits over :math:`\tau_\alpha`, so the student should be as sure of the
+    label as the teacher is of its prediction. In the second, they are over :math:`\tau`
+    and the classes of :math:`M`; this term is 0 where the teacher ranks the label last.
 
-    Source: https://arxiv.org/abs/2408.07703. Classes are masked exactly, where the
-    released code puts their logits to -1e9.
+    Source: https://arxiv.org/abs/2408.07703. Classes are masked exactly; the
+    released code sets their logits to -1e9.
 
     Args:
-        student (Tensor): Logits of shape (N, C), a row a prediction.
+        student (Tensor): Logits of shape (N, C), one prediction per row.
         teacher (Tensor): Logits of shape (N, C). Gets no gradient.
         target (Tensor): Labels, integers of shape (N,) from 0 to C - 1.
         alpha (float): Factor of the first term, 0 or more. Defaults to 1.0.
@@ -58,9 +57,9 @@ def rld_loss(
         Tensor: A scalar, the mean over rows, in float32 or wider.
 
     Raises:
-        TypeError: If logits are not floating point tensors, or labels not integers.
-        ValueError: If shapes do not fit together, a label is no class, or a factor or
-            temperature is out of its range.
+        TypeError: If logits are not floating point tensors, or labels are not integers.
+        ValueError: If shapes do not match, a label is out of range, or a factor or
+            temperature is out of range.
 
     Example:
         >>> import torch
@@ -78,7 +77,7 @@ def rld_loss(
     label = label_column(student, teacher, target)
 
     def chunk(s: Tensor, t: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        # Before the division by a temperature, which may round two logits to one.
+        # Before dividing by a temperature, which may round two logits to one.
         keep = torch.lt(t, t.gather(1, y), out=torch.empty_like(t))
         odds_p = top_odds(scaled(t, 1 / alpha_tau))
         log_p, p = masked_softmax_(scaled(t, 1 / tau), keep)

@@ -1,4 +1,4 @@
-"""Standardization of logits, in front of a distillation loss."""
+"""Standardization of logits before a distillation loss."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BATCH_EPS = 1e-5
 
 
 def standardize(logits: Tensor) -> Tensor:
-    r"""Z-score of each row: :math:`(z - \bar z) / (10^{-7} + \mathrm{std}(z))`.
+    r"""Standardize each row: :math:`(z - \bar z) / (10^{-7} + \mathrm{std}(z))`.
 
     The standard deviation is the unbiased one (divided by C - 1). A constant row
     becomes zeros, and gets no gradient: it has no direction to move in.
@@ -23,14 +23,14 @@ def standardize(logits: Tensor) -> Tensor:
     Source: https://arxiv.org/abs/2403.01427
 
     Args:
-        logits (Tensor): Logits of shape (N, C) with C of 2 or more.
+        logits (Tensor): Logits of shape (N, C) with C >= 2.
 
     Returns:
         Tensor: Shape (N, C), in float32 or wider.
 
     Raises:
         TypeError: If the input is not a floating point tensor.
-        ValueError: If the shape is not (N, C) with C of 2 or more.
+        ValueError: If the shape is not (N, C) with C >= 2.
 
     Example:
         >>> import torch
@@ -40,7 +40,7 @@ def standardize(logits: Tensor) -> Tensor:
                 [ 0.,  0.,  0.]])
     """
     z, unit = _in_units(logits)
-    if len(z) == 0:  # of which torch warns
+    if len(z) == 0:  # torch would warn
         return z
     std, mean = torch.std_mean(z, dim=1, keepdim=True)
     scale = (std + _EPS / unit).reciprocal()
@@ -48,16 +48,16 @@ def standardize(logits: Tensor) -> Tensor:
 
 
 def scale_by_std(logits: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Each row over its standard deviation, :math:`z / \mathrm{std}(z)`, and that.
+    r"""Divide each row by its standard deviation, :math:`z / \mathrm{std}(z)`.
 
-    A softmax of it has a temperature of its own for each row. The standard deviation
-    is the unbiased one (divided by C - 1). A constant row becomes zeros, and gets no
-    gradient.
+    A softmax of the result has a separate temperature for each row. The standard
+    deviation is the unbiased one (divided by C - 1). A constant row becomes zeros, and
+    gets no gradient.
 
     Source: https://arxiv.org/abs/2308.00520
 
     Args:
-        logits (Tensor): Logits of shape (N, C) with C of 2 or more.
+        logits (Tensor): Logits of shape (N, C) with C >= 2.
 
     Returns:
         tuple[Tensor, Tensor]: Shape (N, C), and the standard deviations, shape (N, 1)
@@ -65,7 +65,7 @@ def scale_by_std(logits: Tensor) -> tuple[Tensor, Tensor]:
 
     Raises:
         TypeError: If the input is not a floating point tensor.
-        ValueError: If the shape is not (N, C) with C of 2 or more.
+        ValueError: If the shape is not (N, C) with C >= 2.
 
     Example:
         >>> import torch
@@ -88,20 +88,20 @@ def scale_by_std(logits: Tensor) -> tuple[Tensor, Tensor]:
 def standardize_classes(
     logits: Tensor, sum_fn: Callable[[Tensor], Tensor] | None = None
 ) -> Tensor:
-    r"""Z-score of each class over the rows of a batch.
+    r"""Standardize each class over the rows of a batch.
 
     .. math::
         (z_{nc} - \mu_c) / \sqrt{\sigma_c^2 + 10^{-5}}
 
     The variance is the biased one (divided by N). The gradient flows through mean and
-    variance, from each row to all.
+    variance, from each row to all rows.
 
     Source: https://arxiv.org/abs/2310.03669
 
     Args:
         logits (Tensor): Logits of shape (N, C).
-        sum_fn (Callable, optional): Adds up a tensor over the processes that share a
-            batch, and its gradient too. Defaults to None, there is one process.
+        sum_fn (Callable, optional): Sums a tensor, and its gradient, over the processes
+            that share a batch. Defaults to None: there is one process.
 
     Returns:
         Tensor: Shape (N, C), in float32 or wider.
@@ -136,7 +136,7 @@ def standardize_classes(
 
 
 def _in_units(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits in float32 or wider, over a power of two for each row, and that."""
+    """Divide each row by a power of two, in float32 or wider; return that too."""
     check_logits('logits', logits)
     if logits.ndim != 2 or logits.shape[1] < 2:
         raise ValueError(
@@ -144,8 +144,8 @@ def _in_units(logits: Tensor) -> tuple[Tensor, Tensor]:
             f'got {tuple(logits.shape)}.'
         )
     z = logits.to(compute_dtype(logits))
-    # Quotients do not depend on the unit: a power of two as the unit keeps the
-    # squares of large logits finite, and changes no digit.
+    # Quotients do not depend on the unit. A power of two keeps the squares of large
+    # logits finite, and changes no digit.
     with torch.no_grad():
         size = z.abs().amax(1, keepdim=True).clamp(min=1.0)
         unit = torch.ldexp(torch.ones_like(size), torch.frexp(size).exponent - 1)

@@ -1,4 +1,4 @@
-"""Correct a teacher that errs, by exchanging two of its logits."""
+"""Correction of a teacher's errors by swapping two of its logits."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from mmkd_logit.functional._checks import label_column
 
 
 def swap_errors(logits: Tensor, target: Tensor) -> Tensor:
-    """Exchange the largest logit of each row with that of the label.
+    """Swap the largest logit of each row with that of the label.
 
-    Rows in which the label has the largest logit stay as they are; of the others no
-    other class changes.
+    Rows in which the label has the largest logit stay as they are. In the others, only
+    these two classes change.
 
     Source: https://arxiv.org/abs/2504.20108
 
@@ -24,7 +24,7 @@ def swap_errors(logits: Tensor, target: Tensor) -> Tensor:
 
     Raises:
         TypeError: If logits are not a floating point tensor, or labels not integers.
-        ValueError: If shapes do not fit together, or a label is no class.
+        ValueError: If shapes do not match, or a label is out of range.
 
     Example:
         >>> import torch

@@ -10,18 +10,18 @@ from mmkd_logit.functional._closed_form import closed_form_loss, scaled
 
 
 def ttm_loss(student: Tensor, teacher: Tensor, gamma: float = 0.1) -> Tensor:
-    r"""KL divergence from the softened teacher to the student at temperature 1.
+    r"""Compute the KL divergence from the softened teacher to the unsoftened student.
 
     .. math::
         L = \frac1N \sum_n \mathrm{KL}\left(
             \mathrm{softmax}(\gamma t_n) \,\|\, \mathrm{softmax}(s_n) \right)
 
-    The student has no temperature, so there is no factor of its square.
+    The student has no temperature, so there is no factor of :math:`\tau^2`.
 
     Source: https://arxiv.org/abs/2402.11148
 
     Args:
-        student (Tensor): Logits of shape (N, C), a row a prediction.
+        student (Tensor): Logits of shape (N, C), one prediction per row.
         teacher (Tensor): Logits of shape (N, C). Gets no gradient.
         gamma (float): Exponent of the teacher's probabilities, above 0, one over a
             temperature. Defaults to 0.1.
@@ -54,7 +54,7 @@ def ttm_loss(student: Tensor, teacher: Tensor, gamma: float = 0.1) -> Tensor:
 
 
 def wttm_loss(student: Tensor, teacher: Tensor, gamma: float = 0.1) -> Tensor:
-    r"""TTM with a larger weight on rows of which the teacher is less sure.
+    r"""Compute TTM with a larger weight on rows where the teacher is less sure.
 
     .. math::
         L = \frac1N \sum_n \Big( \sum_c p_{nc}^\gamma \Big) \mathrm{KL}\left(
@@ -64,7 +64,7 @@ def wttm_loss(student: Tensor, teacher: Tensor, gamma: float = 0.1) -> Tensor:
     Source: https://arxiv.org/abs/2402.11148
 
     Args:
-        student (Tensor): Logits of shape (N, C), a row a prediction.
+        student (Tensor): Logits of shape (N, C), one prediction per row.
         teacher (Tensor): Logits of shape (N, C). Gets no gradient.
         gamma (float): Exponent of the teacher's probabilities, above 0, one over a
             temperature. Defaults to 0.1.

@@ -14,7 +14,7 @@ _EPS = 1e-7
 def wsld_loss(
     student: Tensor, teacher: Tensor, target: Tensor, tau: float = 2.0
 ) -> Tensor:
-    r"""KD with a smaller weight on rows where the student outdoes the teacher.
+    r"""Compute KD with a smaller weight on rows where the student beats the teacher.
 
     .. math::
         L = \frac{\tau^2}{N} \sum_n w_n \, \mathrm{H}\left(
@@ -22,14 +22,14 @@ def wsld_loss(
         w = 1 - \exp\left( -\frac{\mathrm{CE}(s, y)}{\mathrm{CE}(t, y) + 10^{-7}}
             \right)
 
-    H is the cross entropy, so the loss is above 0 where both agree. CE is the cross
-    entropy with the label, without temperature. The weight gets no gradient.
+    H is the cross entropy, so the loss is above 0 even where both agree. CE is the
+    cross entropy with the label, without temperature. The weight gets no gradient.
 
     Source: https://arxiv.org/abs/2102.00650, before its factor of 2.5 (2.25 on
     CIFAR-100).
 
     Args:
-        student (Tensor): Logits of shape (N, C), a row a prediction.
+        student (Tensor): Logits of shape (N, C), one prediction per row.
         teacher (Tensor): Logits of shape (N, C). Gets no gradient.
         target (Tensor): Labels, integers of shape (N,) from 0 to C - 1.
         tau (float): Temperature, above 0. Defaults to 2.0.
@@ -38,8 +38,8 @@ def wsld_loss(
         Tensor: A scalar, the mean over rows, in float32 or wider.
 
     Raises:
-        TypeError: If logits are not floating point tensors, or labels not integers.
-        ValueError: If shapes do not fit together, a label is no class, or ``tau`` is
+        TypeError: If logits are not floating point tensors, or labels are not integers.
+        ValueError: If shapes do not match, a label is out of range, or ``tau`` is
             not a finite number above 0.
 
     Example:

@@ -1,4 +1,4 @@
-"""A teacher's logits on disk: one file a view, and a header that says of what."""
+"""A teacher's logits on disk: one file per view, and a header that describes them."""
 
 from mmkd_logit.logit_store.header import plain_settings
 from mmkd_logit.logit_store.records import LogitRecord, TopRows, digest_of_image

@@ -1,4 +1,4 @@
-"""The header of a store: what its logits are of."""
+"""The header of a store, which says what its logits belong to."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 
 HEADER = 'header.json'
 FORMAT = 1
-# What was measured, and with what: it can move in the last digit.
+# Measurements and their software versions: they can differ in the last digit.
 _MEASURED = ('made_with', 'metrics')
 _NEEDED = ('format', 'images', 'record', 'seed', 'sha256', 'views')
 
 
 def plain_settings(value: Any, without: Sequence[str] = ('data_root',)) -> Any:
-    """Settings as JSON can hold them, classes and functions by their names.
+    """Convert settings to what JSON can hold, classes and functions to their names.
 
     Args:
         value (Any): Settings of a config.
-        without (Sequence[str]): Keys that are left out, at any depth. Defaults to the
-            folder of the data, which may move.
+        without (Sequence[str]): Keys to leave out, at any depth. Defaults to the data
+            folder, which may move.
 
     Returns:
         Any: A copy.
@@ -42,26 +42,26 @@ def plain_settings(value: Any, without: Sequence[str] = ('data_root',)) -> Any:
 
 
 def identity_of(header: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes two stores the same: a header without what was measured."""
+    """Return what identifies a store: its header without measurements."""
     return {key: header[key] for key in header if key not in _MEASURED}
 
 
 def header_text(header: Mapping[str, Any]) -> str:
-    """A header as its file holds it, with its checksum."""
+    """Return the text of a header's file, with its checksum."""
     return json.dumps({**header, 'sha256': _checksum(header)}, indent=1) + '\n'
 
 
 def read_header(folder: Path) -> dict[str, Any]:
-    """The header of a store.
+    """Read the header of a store.
 
     Args:
-        folder (Path): The store.
+        folder (Path): Folder of the store.
 
     Returns:
-        dict[str, Any]: Without its checksum.
+        dict[str, Any]: The header, without its checksum.
 
     Raises:
-        ValueError: If it is damaged, altered, or of another release.
+        ValueError: If it is damaged, altered, or from another release.
     """
     path = folder / HEADER
     try:
@@ -80,8 +80,8 @@ def read_header(folder: Path) -> dict[str, Any]:
         )
     if header.pop('sha256') != _checksum(header):
         raise ValueError(
-            f'{path} was altered: its checksum does not fit. What the logits are of is '
-            'no longer known: store them again with tools/cache_teacher.py.'
+            f'{path} was altered: its checksum does not match, so what the logits '
+            'belong to is unknown. Store them again with tools/cache_teacher.py.'
         )
     return header
 

@@ -1,4 +1,4 @@
-"""How the logits of one image lie in a file."""
+"""Layout of one image's logits in a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TAIL = 8
 
 
 class TopRows(NamedTuple):
-    """The largest logits of some images, and what the others weigh.
+    """The largest logits of some images, and the mass of the others.
 
     Attributes:
         values (Tensor): The k largest logits, in descending order, shape (N, k).
@@ -31,7 +31,7 @@ class TopRows(NamedTuple):
     rest: Tensor
 
     def spread(self, classes: int, tau: float) -> Tensor:
-        """Logits of all classes, the others being equal and weighing what they do.
+        """Return logits of all classes; the others share their mass equally.
 
         Args:
             classes (int): Number of classes, C.
@@ -47,17 +47,17 @@ class TopRows(NamedTuple):
 
 @dataclass(frozen=True)
 class LogitRecord:
-    """Layout of one image's logits: themselves, a digest of the image, a checksum.
+    """Layout of a record: an image's logits, a digest of the image, and a checksum.
 
     Attributes:
         shape (tuple[int, ...]): Shape of the logits: classes, and height and width of
             a map.
         dtype (str): 'float32' or 'float16'.
-        top_k (int, optional): How many of the largest logits are kept. None: all.
+        top_k (int, optional): Number of largest logits to keep. None: all.
         tau (float, optional): Temperature of the rest's mass, with ``top_k``.
 
     Raises:
-        ValueError: If a setting is out of its range, or ``top_k`` is asked of maps.
+        ValueError: If a setting is out of range, or ``top_k`` is set for maps.
     """
 
     shape: tuple[int, ...]
@@ -74,12 +74,12 @@ class LogitRecord:
             return
         if len(self.shape) > 1:
             raise ValueError(
-                'top_k keeps other classes at every pixel, so that a map cannot be '
-                'resized. Store every logit of a segmentor.'
+                'top_k keeps different classes at each pixel, so a map cannot be '
+                'resized. Store all logits of a segmentor.'
             )
         if not 0 < self.top_k < self.shape[0] - 1:
             raise ValueError(
-                f'top_k must be from 1 to {self.shape[0] - 2} of {self.shape[0]} '
+                f'top_k must be from 1 to {self.shape[0] - 2} for {self.shape[0]} '
                 f'classes, but got {self.top_k}.'
             )
         if self.tau is None or not self.tau > 0:
@@ -90,11 +90,11 @@ class LogitRecord:
 
     @classmethod
     def from_header(cls, record: Mapping[str, Any]) -> LogitRecord:
-        """The layout that a header names."""
+        """Create the layout that a header describes."""
         return cls(**{**record, 'shape': tuple(record['shape'])})
 
     def to_header(self) -> dict[str, Any]:
-        """What a header says of it."""
+        """Return the layout as a header stores it."""
         return {**asdict(self), 'shape': list(self.shape)}
 
     @property
@@ -111,16 +111,16 @@ class LogitRecord:
 
     @property
     def payload(self) -> int:
-        """Bytes of the logits."""
+        """Size of the logits in bytes."""
         return int(sum(t.itemsize * np.prod(s, dtype=int) for _, t, s in self._fields))
 
     @property
     def size(self) -> int:
-        """Bytes of a record."""
+        """Size of a record in bytes."""
         return self.payload + _TAIL
 
     def encode(self, logits: Tensor) -> list[bytes]:
-        """Logits of some images as bytes.
+        """Encode the logits of some images as bytes.
 
         Args:
             logits (Tensor): Shape (N, C, ...).
@@ -129,18 +129,19 @@ class LogitRecord:
             list[bytes]: One for each image, of ``payload`` bytes.
 
         Raises:
-            ValueError: If the shape is another, or ``dtype`` cannot hold a logit.
+            ValueError: If the shape differs, or ``dtype`` cannot hold a logit.
         """
         if tuple(logits.shape[1:]) != self.shape:
             raise ValueError(
                 f'The teacher gave logits of shape {tuple(logits.shape[1:])} for an '
-                f'image, and {self.shape} before. Stored logits have one size: let the '
-                'pipeline or the data_preprocessor bring all images to one.'
+                f'image, but {self.shape} before. Stored logits must have one size: '
+                'resize all images to the same size in the pipeline or the '
+                'data_preprocessor.'
             )
         wide = logits.detach().cpu().float()
         if not bool(wide.isfinite().all()):
             raise ValueError(
-                'The teacher gave logits that are not finite. Look at its checkpoint, '
+                'The teacher gave logits that are not finite. Check its checkpoint, '
                 'its normalization, and its dtype.'
             )
         parts: tuple[Tensor, ...] = (wide,)
@@ -159,7 +160,7 @@ class LogitRecord:
         return [row.tobytes() for row in np.concatenate(columns, axis=1)]
 
     def decode(self, payloads: Sequence[bytes | memoryview]) -> Tensor | TopRows:
-        """Logits from bytes.
+        """Decode logits from bytes.
 
         Args:
             payloads (Sequence[bytes]): One for each image.
@@ -183,15 +184,15 @@ class LogitRecord:
 
 
 def top_rows(logits: Tensor, k: int, tau: float) -> TopRows:
-    """The k largest logits of each row, and the mass of the others at a temperature.
+    """Return the k largest logits of each row, and the mass of the others.
 
     Args:
         logits (Tensor): Shape (N, C), with C above k.
-        k (int): How many are kept.
-        tau (float): The temperature, above 0.
+        k (int): Number of logits to keep.
+        tau (float): Temperature of the mass, above 0.
 
     Returns:
-        TopRows: In the type of the logits.
+        TopRows: In the dtype of the logits.
     """
     values, indices = logits.topk(k, dim=1)
     others = logits.scatter(1, indices, -torch.inf)
@@ -199,15 +200,15 @@ def top_rows(logits: Tensor, k: int, tau: float) -> TopRows:
 
 
 def checksum(payload: bytes | memoryview, place: int) -> int:
-    """Checksum of a record, never 0, which an unwritten one has.
+    """Compute the checksum of a record; it is never 0, as in an unwritten one.
 
     Args:
         payload (bytes): Logits and digest of the image.
-        place (int): Where it belongs, so that it is right in no other place.
+        place (int): Position of the record, so that it is valid in no other.
     """
     return zlib.crc32(payload, place & 0xFFFFFFFF) or 1
 
 
 def digest_of_image(image: Tensor) -> int:
-    """Digest of an image as a pipeline packs it, of 32 bits."""
+    """Compute a 32-bit digest of an image as a pipeline packs it."""
     return zlib.crc32(np.ascontiguousarray(image.numpy()).tobytes())

@@ -1,4 +1,4 @@
-"""Reads stored logits."""
+"""Reader of stored logits."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from mmkd_logit.logit_store.header import read_header
 from mmkd_logit.logit_store.records import LogitRecord, TopRows, checksum
 
 UNFINISHED = '.part'
-# A read maps this much around a record, where the file is in the page cache.
+# A read maps this much around a record if the file is in the page cache.
 _AROUND = 2 * 2**16
-# Mapped memory after which it is given back; it stays in the page cache.
+# Mapped bytes after which they are released; they stay in the page cache.
 _MOST_MAPPED = 32 * 2**20
 
 
 def view_file(folder: Path, view: int) -> Path:
-    """The file of a view."""
+    """Return the file of a view."""
     return folder / f'view_{view:04}.bin'
 
 
 class LogitStore:
     """The logits of every image in every view, memory-mapped.
 
-    Any number of processes can read one store at a time. What a process maps of it
-    stays below 100 MB, whatever its size.
+    Any number of processes can read a store at the same time. Each maps less than
+    100 MB of it, whatever its size.
 
     Args:
-        folder (str | Path): As ``tools/cache_teacher.py`` wrote it.
+        folder (str | Path): Folder that ``tools/cache_teacher.py`` wrote.
 
     Raises:
         FileNotFoundError: If it does not exist, or is not finished.
-        ValueError: If its header is altered, or a file is missing or truncated.
+        ValueError: If its header was altered, or a file is missing or truncated.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -45,9 +45,9 @@ class LogitStore:
             began = self.folder.with_name(self.folder.name + UNFINISHED)
             state = (
                 f'is not finished ({began} is there). Run tools/cache_teacher.py '
-                'again, which goes on where it stopped.'
+                'again, which continues where it stopped.'
                 if began.is_dir()
-                else f'does not exist (looked in {Path.cwd()}). Make it with '
+                else f'does not exist (looked in {Path.cwd()}). Create it with '
                 'tools/cache_teacher.py.'
             )
             raise FileNotFoundError(f'The store of logits {str(folder)!r} {state}')
@@ -70,17 +70,17 @@ class LogitStore:
                 )
 
     def __getstate__(self) -> dict[str, Any]:
-        """Another process maps the files itself."""
+        """Drop the maps: another process maps the files itself."""
         return {**self.__dict__, '_maps': {}, '_mapped': 0}
 
     def compare(self, here: Mapping[str, Any]) -> None:
-        """Raise if the logits are of something else.
+        """Check that the logits belong to what is expected.
 
         Args:
-            here (Mapping[str, Any]): What they must be of, by the keys of the header.
+            here (Mapping[str, Any]): Expected values, by the keys of the header.
 
         Raises:
-            ValueError: If something differs. It names what.
+            ValueError: If any value differs. The message names it.
         """
         there = {key: self.header.get(key) for key in here}
         found = difference(dict(leaves(here)), dict(leaves(there)))
@@ -92,10 +92,10 @@ class LogitStore:
             )
 
     def read(self, places: Sequence[tuple[int, int]]) -> Tensor | TopRows:
-        """Logits of some images, unchecked.
+        """Read the logits of some images, without checks.
 
         Args:
-            places (Sequence[tuple[int, int]]): View and index of each.
+            places (Sequence[tuple[int, int]]): View and index of each image.
 
         Returns:
             Tensor | TopRows: Logits of shape (N, C, ...), or the largest.
@@ -105,28 +105,28 @@ class LogitStore:
         return self.record.decode(rows)
 
     def verify(self, view: int, index: int, image: int | None = None) -> None:
-        """Raise if the logits of an image are damaged, or not of this very image.
+        """Check that the logits of an image are intact, and of this very image.
 
         Args:
             view (int): The view.
-            index (int): Index of the image in the data set.
-            image (int, optional): Digest of the image. Defaults to None.
+            index (int): Index of the image in the dataset.
+            image (int, optional): Digest of the image. Defaults to None: not compared.
 
         Raises:
-            ValueError: If the checksum or the digest does not fit.
+            ValueError: If the checksum or the digest does not match.
         """
         found = self._record(view, index)
         body, tail = found[:-4], int.from_bytes(found[-4:], 'little')
         if checksum(body, view * self.images + index) != tail:
             raise ValueError(
                 f'{view_file(self.folder, view)} was altered: the checksum of image '
-                f'{index} does not fit. Remove {self.folder} and store the logits '
+                f'{index} does not match. Remove {self.folder} and store the logits '
                 'again.'
             )
         if image is not None and int.from_bytes(body[-4:], 'little') != image:
             raise ValueError(
-                f'Image {index} in view {view} is not the one of which {self.folder} '
-                'holds the logits: the files of the data, or the libraries that read '
+                f'Image {index} in view {view} is not the one whose logits '
+                f'{self.folder} holds: the data files, or the libraries that read '
                 'and augment them, have changed. Store the logits again, or set '
                 'teacher.check_images=False if the difference is harmless.'
             )

@@ -1,4 +1,4 @@
-"""Writes stored logits, from several processes, and goes on after a stop."""
+"""Writer of stored logits, for several processes, that resumes after a stop."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _LOCK = '.lock'
 
 
 class StoreWriter:
-    """A store in the making, in a folder beside its own until it is finished.
+    """A store in progress, in a folder beside its own until it is finished.
 
-    Every process makes one; the first creates the files.
+    Every process creates one; the first creates the files.
 
     Args:
-        folder (str | Path): Where the store will be.
+        folder (str | Path): Final folder of the store.
         header (dict): Its header.
 
     Raises:
-        FileExistsError: If there is a store, or another process writes it.
-        ValueError: If what was begun there is another store.
-        OSError: If the disk has no room.
+        FileExistsError: If the store exists, or another process is writing it.
+        ValueError: If a different store was begun there.
+        OSError: If there is not enough disk space.
     """
 
     def __init__(self, folder: str | Path, header: Mapping[str, Any]) -> None:
@@ -51,7 +51,7 @@ class StoreWriter:
         self._lock: IO[str] | None = None
         if self.folder.exists():
             raise FileExistsError(
-                f'{self.folder} is there already. Remove it to store the logits again.'
+                f'{self.folder} already exists. Remove it to store the logits again.'
             )
         if self.part.is_dir():
             self._check_begun(header)
@@ -63,40 +63,40 @@ class StoreWriter:
         )
         if found:
             raise ValueError(
-                f'{self.part} was begun as another store: {found}. Remove it to begin '
-                'anew, or name another folder.'
+                f'{self.part} was begun as another store: {found}. Remove it to start '
+                'over, or name another folder.'
             )
         self._text = header_text(began)
 
     @property
     def size(self) -> int:
-        """Bytes of the finished store."""
+        """Size of the finished store in bytes."""
         return self.views * self.view_size + len(self._text.encode())
 
     @property
     def view_size(self) -> int:
-        """Bytes of the file of a view."""
+        """Size of the file of a view in bytes."""
         return self.record.size * self.images
 
     def missing_size(self) -> int:
-        """Bytes of disk that it still needs."""
+        """Return the disk space still needed, in bytes."""
         files = [view_file(self.part, view) for view in range(self.views)]
         taken = sum(512 * f.stat().st_blocks for f in files if f.is_file())
         return max(0, self.size - taken)
 
     def free_size(self) -> int:
-        """Bytes that are free on its disk."""
+        """Return the free space on its disk, in bytes."""
         parents = (each for each in self.folder.absolute().parents if each.exists())
         return shutil.disk_usage(next(parents)).free
 
     def open(self) -> None:
-        """Create the files at their full size, or take up those that are there."""
+        """Create the files at their full size, or reuse existing ones."""
         if is_main_process():
             if self.missing_size() > self.free_size():
                 raise OSError(
                     f'{self.folder} needs {self.missing_size():,} bytes more, but '
-                    f'{self.free_size():,} are free. Make room, or store fewer views, '
-                    "dtype='float16' or top_k."
+                    f'{self.free_size():,} are free. Free some space, store fewer '
+                    "views, or use dtype='float16' or top_k."
                 )
             self.part.mkdir(parents=True, exist_ok=True)
             self._lock = (self.part / _LOCK).open('w')
@@ -104,7 +104,7 @@ class StoreWriter:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise FileExistsError(
-                    f'Another process writes {self.part}. Wait for it.'
+                    f'Another process is writing {self.part}. Wait for it.'
                 ) from None
             draft = self.part / f'{HEADER}.new'
             draft.write_text(self._text, encoding='utf-8')
@@ -114,7 +114,7 @@ class StoreWriter:
         barrier()
 
     def _reserve(self, path: Path) -> None:
-        """Take the disk of a view, so that it cannot run out later."""
+        """Reserve the disk space of a view, so that it cannot run out later."""
         with path.open('ab') as file:
             if os.fstat(file.fileno()).st_size == self.view_size:
                 return
@@ -123,16 +123,15 @@ class StoreWriter:
                 os.posix_fallocate(file.fileno(), 0, self.view_size)
 
     def missing(self, view: int, rank: int = 0, world: int = 1) -> Iterator[int]:
-        """Images whose logits are not written yet, or were cut off.
+        """Yield the images whose logits are not written yet, or were cut off.
 
         Args:
             view (int): The view.
-            rank (int): Number of this process. Defaults to 0.
-            world (int): Number of processes, between which images are divided. Defaults
-                to 1.
+            rank (int): Rank of this process. Defaults to 0.
+            world (int): Number of processes that share the images. Defaults to 1.
 
         Yields:
-            int: Indices in the data set.
+            int: Indices in the dataset.
         """
         size = self.record.size
         with view_file(self.part, view).open('rb') as file:
@@ -153,7 +152,7 @@ class StoreWriter:
         """Write the logits of some images.
 
         Args:
-            places (Sequence[tuple[int, int]]): View and index of each.
+            places (Sequence[tuple[int, int]]): View and index of each image.
             logits (Tensor): Shape (N, C, ...).
             images (Sequence[int]): Digests of the images.
         """
@@ -176,7 +175,7 @@ class StoreWriter:
         self._files.clear()
 
     def finish(self) -> None:
-        """Give the store its name; what is not complete never has it.
+        """Give the store its final name, which an incomplete store never has.
 
         Raises:
             RuntimeError: If logits are missing.

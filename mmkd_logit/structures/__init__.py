@@ -1,4 +1,4 @@
-"""What one training step hands to every loss."""
+"""Data that one training step passes to every loss."""
 
 from mmkd_logit.structures.logit_rows import LogitRows, LogitStrips
 

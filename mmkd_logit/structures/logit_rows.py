@@ -20,16 +20,16 @@ class LogitRows:
         teacher (Tensor): Logits of the teacher, shape (N, C), without gradient.
         aux (Tensor, optional): Logits of the auxiliary head, shape (N, C).
         labels (Tensor, optional): Class indices, shape (N,). None where there is
-            not one hard label a row, as under mixup and CutMix.
-        image_index (Tensor, optional): A number for the image that each row comes
-            from, shape (N,): the same in every epoch, another for every image.
-        batch_index (Tensor, optional): Place in the batch of the image that each row
-            comes from, shape (N,). An image that is there twice has two places.
+            not one hard label per row, as with mixup and CutMix.
+        image_index (Tensor, optional): Number of the image that each row comes from,
+            shape (N,): the same in every epoch, and different for every image.
+        batch_index (Tensor, optional): Position in the batch of the image that each row
+            comes from, shape (N,). An image that occurs twice has two positions.
         top (Tensor, optional): Classes of the teacher's largest logits, shape (N, k),
-            if only those are known: its others are equal, and weigh together what
-            they do. Defaults to None, all are known.
+            if only those are known: the others share their total mass equally.
+            Defaults to None: all are known.
         members (tuple[Tensor | None, ...]): Logits of each of several teachers, shape
-            (N, C), None for one that rests. Empty if there is one.
+            (N, C), None for one that is not run. Empty if there is only one.
 
     Raises:
         ValueError: If the parts do not have the same rows and classes.
@@ -67,10 +67,10 @@ class LogitRows:
                 )
 
     def one_label_a_row(self, who: str) -> Tensor:
-        """The labels, for one who cannot do without.
+        """Return the labels, for a caller that cannot do without.
 
         Args:
-            who (str): Who asks, for the message.
+            who (str): Name of the caller, for the message.
 
         Returns:
             Tensor: Class indices, shape (N,).
@@ -80,8 +80,8 @@ class LogitRows:
         """
         if self.labels is None:
             raise ValueError(
-                f'{who} needs one label a row, but the data has none, as with mixup, '
-                'CutMix or several labels an image. Take a loss without labels, or '
+                f'{who} needs one label per row, but the data has none, as with mixup, '
+                'CutMix or several labels per image. Use a loss without labels, or '
                 'change the data.'
             )
         return self.labels
@@ -96,11 +96,11 @@ class LogitRows:
 
     @property
     def whole(self) -> LogitRows:
-        """All rows at once: these."""
+        """All rows at once: this object."""
         return self
 
     def source(self, head: str) -> Tensor:
-        """What the logits of a head are made of, in the graph of the step: they.
+        """Return what the logits of a head come from, in the step's graph: themselves.
 
         Args:
             head (str): 'main', the student's own, or 'aux', the auxiliary head.
@@ -114,10 +114,10 @@ class LogitRows:
         return pick_head(head, self.student, self.aux)
 
     def take(self, index: Tensor) -> LogitRows:
-        """Some of the rows.
+        """Return some of the rows.
 
         Args:
-            index (Tensor): Which, shape (n,).
+            index (Tensor): Their indices, shape (n,).
 
         Returns:
             LogitRows: Those rows, in the graph of the step.
@@ -139,7 +139,7 @@ class LogitRows:
 
 
 class LogitStrips(ABC):
-    """The logits of one step, as rows that are made of maps a strip at a time.
+    """The logits of one step, as rows made from maps one strip at a time.
 
     ``len()`` is the number of all rows. Only :attr:`whole` holds them all at once.
     """
@@ -164,7 +164,7 @@ class LogitStrips(ABC):
 
     @abstractmethod
     def source(self, head: str) -> Tensor:
-        """The map that the logits of a head are made of, in the graph of the step.
+        """Return the map that the logits of a head come from, in the step's graph.
 
         Args:
             head (str): 'main', the student's own, or 'aux', the auxiliary head.
@@ -178,10 +178,10 @@ class LogitStrips(ABC):
 
     @abstractmethod
     def take(self, index: Tensor) -> LogitRows:
-        """Some of the rows.
+        """Return some of the rows.
 
         Args:
-            index (Tensor): Which, shape (n,).
+            index (Tensor): Their indices, shape (n,).
 
         Returns:
             LogitRows: Those rows, in the graph of the step.
@@ -189,22 +189,22 @@ class LogitStrips(ABC):
 
     @abstractmethod
     def strips(self) -> Iterator[tuple[LogitRows, PullBack]]:
-        """All rows in order, in parts, outside of the graph of the step.
+        """Yield all rows in order, in parts, outside the step's graph.
 
         Yields:
             tuple[LogitRows, Callable]: Some rows, and a function ``pull_back(head,
             grad, into)``. It takes the gradient for these rows of a head, shape (n,
-            C), and adds what that is for the source of the head to ``into``, which
-            :meth:`new_grad` gave.
+            C), maps it to the head's source, and adds it to ``into``, which comes from
+            :meth:`new_grad`.
         """
 
     @abstractmethod
     def new_grad(self, head: str) -> Tensor:
-        """Zeros in the shape of the source of a head, to add gradients to."""
+        """Return zeros in the shape of a head's source, to add gradients to."""
 
 
 def pick_head(head: str, student: Tensor, aux: Tensor | None) -> Tensor:
-    """The logits of 'main' or 'aux'; ``ValueError`` if there are none."""
+    """Return the logits of 'main' or 'aux'; raise ``ValueError`` if there are none."""
     if head == 'main':
         return student
     if aux is None:

@@ -395,7 +395,7 @@ def test_a_changed_image_is_noticed(
         return found
 
     monkeypatch.setattr(Digits, 'load_data_list', changed)
-    message = 'Image 3 in view 0 is not the one of which store holds'
+    message = 'Image 3 in view 0 is not the one whose logits store holds'
     refuse(cwd, cache, message, {})
     cfg = classification(cwd / 'unchecked', dict(cache=cache, check_images=False))
     cfg.train_cfg.max_epochs = 1
@@ -629,5 +629,5 @@ def test_images_of_several_sizes(cwd: Path, scenes: Path) -> None:
     pipeline[2] = dict(
         type='RandomResize', scale=(56, 40), ratio_range=(0.5, 2.0), keep_ratio=True
     )
-    with pytest.raises(ValueError, match='Stored logits have one size'):
+    with pytest.raises(ValueError, match='Stored logits must have one size'):
         store(cfg, 'sizes', views=3)

@@ -27,7 +27,7 @@ def test_what_is_not_stl10(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r'Unpack .*stl10_binary.tar.gz in'):
         STL10(str(tmp_path))
     make_stl10_folder(tmp_path)
-    with pytest.raises(ValueError, match='train_X.bin is not the file of STL-10'):
+    with pytest.raises(ValueError, match='train_X.bin is not the STL-10 file'):
         STL10(str(tmp_path))
     with pytest.raises(ValueError, match="one of .'train', 'test'., but got 'all'"):
         STL10(str(tmp_path), 'all')

@@ -172,12 +172,12 @@ def test_what_is_around_the_data_set_stays() -> None:
 
 def test_repeated_augmentation_is_refused() -> None:
     sampler = dict(type='RepeatAugSampler')
-    with pytest.raises(ValueError, match='once an epoch, .*RepeatAugSampler does not'):
+    with pytest.raises(ValueError, match='once per epoch, .*RepeatAugSampler does not'):
         build(dict(views=2), sampler=sampler)
 
 
 def test_neither_views_nor_a_store() -> None:
-    with pytest.raises(ValueError, match='needs views, their number, or a cache'):
+    with pytest.raises(ValueError, match='needs either a number of views or a cache'):
         ViewDataset(plain_loader()['dataset'])
 
 

@@ -49,7 +49,7 @@ def test_number_of_bins() -> None:
 
 
 def test_clear_errors() -> None:
-    with pytest.raises(ValueError, match=r'N of 1 or more, but got the shapes \(0, 3'):
+    with pytest.raises(ValueError, match=r'N >= 1, but got the shapes \(0, 3'):
         calibration_bins(torch.zeros(0, 3), torch.zeros(0).long())
     with pytest.raises(ValueError, match=r'\(4, 3\) and \(5,\)'):
         calibration_bins(torch.zeros(4, 3), torch.zeros(5).long())

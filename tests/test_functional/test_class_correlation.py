@@ -24,7 +24,7 @@ def test_a_constant_class_correlates_with_none() -> None:
 
 
 def test_clear_errors() -> None:
-    with pytest.raises(ValueError, match=r'N of 2 or more, but got the shape \(1, 5\)'):
+    with pytest.raises(ValueError, match=r'N >= 2, but got the shape \(1, 5\)'):
         class_correlation(torch.zeros(1, 5))
     with pytest.raises(ValueError, match=r'shape \(7,\)'):
         class_correlation(torch.zeros(7))
@@ -34,5 +34,5 @@ def test_mean_off_diagonal() -> None:
     matrix = torch.tensor([[9.0, 0.1, 0.2], [0.1, 9.0, 0.3], [0.2, 0.3, 9.0]])
     assert mean_off_diagonal(matrix) == pytest.approx(0.2)
     for bad in (torch.zeros(1, 1), torch.zeros(2, 3), torch.zeros(4)):
-        with pytest.raises(ValueError, match=r'a matrix \(C, C\) with C of 2 or more'):
+        with pytest.raises(ValueError, match=r'a matrix \(C, C\) with C >= 2'):
             mean_off_diagonal(bad)

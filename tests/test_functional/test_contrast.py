@@ -369,5 +369,5 @@ def test_clear_errors_of_queue_target_and_offset() -> None:
         category_contrast_loss(student, teacher, TARGET.float())
     with pytest.raises(ValueError, match=r'shape \(7,\).* got \(6,\)'):
         category_contrast_loss(student, teacher, TARGET[1:])
-    with pytest.raises(ValueError, match='do not lie in the 7 .* from row 1 on'):
+    with pytest.raises(ValueError, match='do not fit into the 7 .* from row 1 on'):
         sample_contrast_loss(student, teacher, offset=1)

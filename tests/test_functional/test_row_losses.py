@@ -340,7 +340,7 @@ def test_labels_are_checked(loss: Callable[..., Tensor]) -> None:
     for bad, got in (([0, 4, 1], 4), ([0, -1, 1], -1), ([255, 0, 1], 255)):
         with pytest.raises(ValueError, match=f'classes from 0 to 3, but got {got}'):
             loss(logits, logits, torch.tensor(bad))
-    with pytest.raises(ValueError, match=r'shape \(3,\), a class for each row.*\(2,\)'):
+    with pytest.raises(ValueError, match=r'shape \(3,\), one class per row.*\(2,\)'):
         loss(logits, logits, torch.tensor([0, 1]))
     with pytest.raises(TypeError, match='class indices, but got torch.float32'):
         loss(logits, logits, torch.zeros(3))

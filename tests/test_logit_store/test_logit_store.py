@@ -114,7 +114,7 @@ def test_goes_on_where_it_stopped(ranks: int, tmp_path: Path) -> None:
     with torn.open('r+b') as file:
         file.seek(3 * record.size + 5)
         file.write(b'torn')
-    with pytest.raises(FileNotFoundError, match='is not finished .* goes on where it'):
+    with pytest.raises(FileNotFoundError, match='is not finished .* continues where'):
         LogitStore(folder)
     writer = StoreWriter(folder, make_header(record, metrics={'mIoU': 40.0}))
     writer.open()
@@ -141,7 +141,7 @@ def test_what_is_not_complete_gets_no_name(tmp_path: Path) -> None:
 
 def test_two_writers(tmp_path: Path) -> None:
     writer = write(tmp_path / 'store', LogitRecord((10,)), most=1)
-    with pytest.raises(FileExistsError, match=r'Another process writes .*store\.part'):
+    with pytest.raises(FileExistsError, match=r'Another process is writing .*\.part'):
         StoreWriter(tmp_path / 'store', make_header(LogitRecord((10,)))).open()
     writer._lock.close()
 
@@ -198,7 +198,7 @@ def test_views_that_were_swapped(store: Path) -> None:
 def test_another_image(store: Path) -> None:
     opened = LogitStore(store)
     opened.verify(0, 3, 103)
-    with pytest.raises(ValueError, match='Image 3 in view 0 is not the one of which'):
+    with pytest.raises(ValueError, match='Image 3 in view 0 is not the one whose'):
         opened.verify(0, 3, 104)
 
 
@@ -245,7 +245,7 @@ def test_float16_overflows() -> None:
 
 
 def test_images_of_several_sizes() -> None:
-    with pytest.raises(ValueError, match=r'shape \(3, 4, 6\) for an image, and \(3, 4'):
+    with pytest.raises(ValueError, match=r'shape \(3, 4, 6\) for an image, but \(3, 4'):
         LogitRecord((3, 4, 5)).encode(torch.zeros(1, 3, 4, 6))
 
 
@@ -253,7 +253,7 @@ def test_images_of_several_sizes() -> None:
     ('settings', 'message'),
     [
         (dict(shape=(10,), dtype='int8'), "dtype must be 'float32' or 'float16'"),
-        (dict(shape=(10,), top_k=9, tau=1.0), 'top_k must be from 1 to 8 of 10'),
+        (dict(shape=(10,), top_k=9, tau=1.0), 'top_k must be from 1 to 8 for 10'),
         (dict(shape=(10,), top_k=2), 'top_k needs tau'),
         (dict(shape=(10, 4, 4), top_k=2, tau=1.0), 'a map cannot be resized'),
     ],

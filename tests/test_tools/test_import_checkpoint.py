@@ -125,7 +125,7 @@ def test_what_cannot_be_imported(
     with pytest.raises(FileNotFoundError, match=r"Checkpoint 'no.pth' does not exist"):
         import_checkpoint(config, 'no.pth', out)
     torch.save(released_weights('wrn_16_1'), released)
-    with pytest.raises(ValueError, match='It looks like wrn_16_1, of 100 classes'):
+    with pytest.raises(ValueError, match='It looks like wrn_16_1, with 100 classes'):
         import_checkpoint(config, released, out)
     distiller = REPO / 'configs' / 'dhkd' / 'res20_res8_digits.py'
     with pytest.raises(SystemExit):

@@ -280,15 +280,15 @@ CLASSES = CityscapesDataset.METAINFO['classes']
     [
         (
             ('road', 'building', 'sidewalk', *CLASSES[3:]),
-            "2 have another name, the first is class 1, 'building' there and "
+            "2 have another name, the first being class 1, 'building' there and "
             "'sidewalk' here.",
             "Set teacher.class_map='names'",
         ),
         (
             tuple(f'organ {i}' for i in range(19)),
-            "19 have another name, the first is class 0, 'organ 0' there and "
+            "19 have another name, the first being class 0, 'organ 0' there and "
             "'road' here.",
-            'Take a teacher trained on these classes in this order',
+            'Use a teacher trained on these classes in this order',
         ),
     ],
     ids=['another order', 'other classes'],
@@ -364,7 +364,7 @@ def test_a_checkpoint_runs_no_code_in_any_tool(
     ):
         result = attempt(*command, cwd=cwd)
         assert result.returncode == 1
-        assert 'mkdir beside its weights' in result.stdout.splitlines()[-1]
+        assert 'mkdir besides its weights' in result.stdout.splitlines()[-1]
         assert not (tmp_path / 'ran').exists()
 
 

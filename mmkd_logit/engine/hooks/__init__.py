@@ -1,4 +1,4 @@
-"""What watches or schedules the training step."""
+"""Hooks that watch or schedule the training step."""
 
 from mmkd_logit.engine.hooks.curriculum_hook import CurriculumHook
 from mmkd_logit.engine.hooks.epoch_seed_hook import EpochSeedHook

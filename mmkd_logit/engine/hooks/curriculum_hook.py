@@ -1,4 +1,4 @@
-"""Schedules how fast a learned temperature moves."""
+"""Schedule of how fast a temperature is learned."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ class CurriculumHook(LossScheduleHook):
     .. math::
         \lambda(e) = -\tfrac12 \Bigl( 1 - \cos \frac{\pi \min(e, K)}{K} \Bigr)
 
-    in the :math:`e`-th step, counted from 1 as in the released code: from 0, which
-    keeps the temperature, to -1 in the :math:`K`-th step and on.
+    in step :math:`e`, counted from 1 as in the released code. It goes from 0, which
+    keeps the temperature fixed, to -1 from step :math:`K` on.
 
     Source: https://arxiv.org/abs/2211.16231
 
     Args:
-        length (int): :math:`K`; the authors take 10 epochs on CIFAR-100, and 5 on
+        length (int): :math:`K`; the authors use 10 epochs on CIFAR-100 and 5 on
             ImageNet. Defaults to 10.
-        names (Sequence[str], optional): The losses, by their names in the distiller.
-            Defaults to None, all that learn a temperature.
+        names (Sequence[str], optional): Names of the losses in the distiller. Defaults
+            to None: all that learn a temperature.
         by_epoch (bool): Whether a step is an epoch or an iteration. Defaults to True.
 
     Raises:
         ValueError: If ``length`` is not an integer of 1 or more, or, when training
-            starts, if the distiller has no such loss, or a loop over iterations has
-            no epochs to count.
+            starts, if the distiller has no such loss, or the training loop counts
+            iterations and so has no epochs.
 
     Example:
         In a config::
@@ -61,7 +61,7 @@ class CurriculumHook(LossScheduleHook):
         self.length = length
 
     def reversal(self, step: int) -> float:
-        """Factor of the gradient of the temperature.
+        """Return the factor for the temperature's gradient.
 
         Args:
             step (int): Epoch or iteration, counted from 1.
@@ -77,8 +77,8 @@ class CurriculumHook(LossScheduleHook):
         super().before_train(runner)
         if not self._losses(runner):
             raise ValueError(
-                'CurriculumHook needs a CTKDLoss in the distiller, and its name in '
-                f'names, but there is none for names={self.names}.'
+                'CurriculumHook needs a CTKDLoss in the distiller, listed in names if '
+                f'that is set, but there is none for names={self.names}.'
             )
 
     def schedule(self, runner: Runner) -> None:

@@ -1,4 +1,4 @@
-"""Makes a resumed run repeat the random numbers of an uninterrupted one."""
+"""Seeding that lets a resumed run repeat the numbers of an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from mmkd_logit.rng import seed_all
 
 @HOOKS.register_module()
 class EpochSeedHook(Hook):
-    """Seeds Python, NumPy and torch anew at the start of each training epoch.
+    """Reseeds Python, NumPy and torch at the start of each training epoch.
 
-    The seed follows from the one of the run, the epoch and the rank. A run that was
-    killed and resumed at an epoch then goes on with the same dropout, mixup and
-    augmentation as if it had not been. Augmentation in worker processes is seeded by
+    The seed is derived from the run's seed, the epoch and the rank. A run that was
+    killed and resumed at an epoch then continues with the same dropout, mixup and
+    augmentation as an uninterrupted one. Augmentation in worker processes is seeded by
     mmengine, not by this hook: with persistent workers it does differ.
     """
 

@@ -1,4 +1,4 @@
-"""Writes the plain student beside the distiller's checkpoints."""
+"""Export of the plain student beside the distiller's checkpoints."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from mmkd_logit.registry import HOOKS
 
 @HOOKS.register_module()
 class ExportStudentHook(Hook):
-    """Writes the student, without teacher, auxiliary head and optimizer.
+    """Writes the student, without teacher, auxiliary head or optimizer.
 
     ``student_last.pth`` is written when training ends, ``student_best.pth`` whenever
     the ``CheckpointHook`` saves a best checkpoint (``save_best``); for several metrics
     it is ``student_best_<metric>.pth``. Both go to the work dir, with ``student.py``,
-    the config of the plain model into which they load. They hold the averaged weights
-    if there is an ``EMAHook``.
+    the config of the plain model that loads them. With an ``EMAHook``, they contain the
+    averaged weights.
     """
 
-    # After CheckpointHook has decided, and EMAHook has put the weights back.
+    # After CheckpointHook has decided, and EMAHook has restored the weights.
     priority = 'LOWEST'
 
     def __init__(self) -> None:
@@ -42,12 +42,12 @@ class ExportStudentHook(Hook):
 
     @master_only
     def _write_config(self, runner: Runner) -> None:
-        if 'model' not in runner.cfg:  # a Runner can be built without
+        if 'model' not in runner.cfg:  # a Runner can be built without one
             return
         try:
             text = student_config(runner.cfg)
         except Exception as error:  # no reason not to train
-            runner.logger.warning(f'student.py is not written: {error}')
+            runner.logger.warning(f'student.py was not written: {error}')
             return
         path = Path(runner.work_dir) / 'student.py'
         path.write_text(text, encoding='utf-8')
@@ -84,10 +84,10 @@ class ExportStudentHook(Hook):
         }
         path = os.path.join(runner.work_dir, name)
         save_checkpoint(student_checkpoint(model.state_dict(), meta), path)
-        runner.logger.info(f'The plain student is saved to {path}.')
+        runner.logger.info(f'Saved the plain student to {path}.')
 
 
 def _best_checkpoints(runner: Runner) -> dict[str, str]:
-    """Files of the best checkpoints, by what CheckpointHook calls them."""
+    """Return the best checkpoints' files, under CheckpointHook's names."""
     info = runner.message_hub.runtime_info
     return {key: info[key] for key in info if key.startswith('best_ckpt')}

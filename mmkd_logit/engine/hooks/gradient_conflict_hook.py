@@ -1,4 +1,4 @@
-"""Measures where the task and the distillation gradient work against each other."""
+"""Conflicts between the task gradient and the distillation gradient."""
 
 from __future__ import annotations
 
@@ -21,30 +21,29 @@ from mmkd_logit.registry import HOOKS
 
 @HOOKS.register_module()
 class GradientConflictHook(Hook):
-    """Logs the cosine between task and distillation gradient in parts of the student.
+    """Logs the cosine of task and distillation gradients in parts of the student.
 
     The parts are the student's ``classifier`` (its last layer), its ``backbone``, and
-    each stage of it under its own name, as ``layer1`` or ``stages.0``. Below 0 the two
-    losses are in conflict there. ``grad_cos/<part>`` is the cosine and
-    ``grad_conflict/<part>`` the share of conflicts among the steps measured so far, a
-    resumed run included; both go to the log and to the visualizer.
+    each of its stages under its own name, such as ``layer1`` or ``stages.0``. Below 0,
+    the two losses are in conflict there. ``grad_cos/<part>`` is the cosine and
+    ``grad_conflict/<part>`` the share of conflicts among the steps measured so far,
+    including those before a resume; both go to the log and to the visualizer.
 
     The gradients are those of the iteration's own forward pass, averaged over all
-    processes. They take two more backward passes and memory for two more gradients at
-    a measured iteration, and nothing at the others. Training is not changed by a bit.
+    processes. A measured iteration takes two more backward passes and memory for two
+    more gradients; the others cost nothing. Training stays bitwise identical.
 
-    A part that one of the
-    two losses does not reach has no cosine, and is not logged: so it is with DHKD's
-    classifier, whose distillation loss acts on the auxiliary head. Nothing is measured
-    while all distillation weights are 0, or ``task_loss_weight`` is.
+    A part that one of the two losses does not reach has no cosine and is not logged,
+    such as DHKD's classifier, whose distillation loss acts on the auxiliary head.
+    Nothing is measured while all distillation weights, or ``task_loss_weight``, are 0.
 
     Args:
         interval (int): Measure every so many iterations. Defaults to 50.
 
     Raises:
         ValueError: If ``interval`` is below 1, or, when training starts, if the
-            student has no backbone or nothing in it or in the classifier is trained.
-        RuntimeError: By torch, if the student recomputes its activations
+            student has no backbone, or neither it nor the classifier is trained.
+        RuntimeError: From torch, if the student uses activation checkpointing
             (``with_cp=True``).
 
     Example:
@@ -53,7 +52,7 @@ class GradientConflictHook(Hook):
             custom_hooks = [dict(type='mmkd_logit.GradientConflictHook')]
     """
 
-    # A hook that copies the model before the step does not meet the listener.
+    # So that a hook that copies the model before the step does not copy the listener.
     priority = 'LOWEST'
 
     def __init__(self, interval: int = 50) -> None:
@@ -81,9 +80,9 @@ class GradientConflictHook(Hook):
         task, distill = distiller.split_losses(losses)
         if task is None or distill is None:
             return
-        # In half precision small gradients vanish without the scale of the step.
+        # In half precision, small gradients vanish without the step's loss scale.
         scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
-        # Some backbones freeze their first stages only when training has begun.
+        # Some backbones freeze their first stages only once training has started.
         trained = {
             name: [param for param in part if param.requires_grad]
             for name, part in self._parts.items()
@@ -108,7 +107,7 @@ class GradientConflictHook(Hook):
             self._log(runner, finite)
 
     def _log(self, runner: Runner, cosines: dict[str, float]) -> None:
-        # In the message hub, to be in the checkpoint.
+        # Kept in the message hub, so that checkpoints include it.
         counts = dict(runner.message_hub.runtime_info.get('grad_conflict', {}))
         for name, cosine in cosines.items():
             conflicts, steps = counts.get(name, (0, 0))
@@ -131,15 +130,15 @@ class GradientConflictHook(Hook):
 
 
 def parts_of(distiller: LogitDistiller) -> dict[str, list[nn.Parameter]]:
-    """The parts of a student in which gradients are compared, and their parameters.
+    """Return the parts of a student to compare gradients in, with their parameters.
 
     Args:
         distiller (LogitDistiller): The student's distiller.
 
     Returns:
         dict[str, list[nn.Parameter]]: ``classifier``, ``backbone``, and the stages of
-        the backbone: its children but for single layers, and the members of a child
-        that is a list of stages. Only what is trained.
+        the backbone: its children except single layers, and the members of a child
+        that is a list of stages. Only trained parameters.
 
     Raises:
         ValueError: If the student has no backbone, or nothing is trained.

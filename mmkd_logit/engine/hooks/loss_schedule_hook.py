@@ -1,4 +1,4 @@
-"""What the hooks that schedule distillation losses share."""
+"""Base class of the hooks that schedule distillation losses."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ class LossScheduleHook(Hook):
     """Calls :meth:`schedule` before each epoch or iteration, and when training starts.
 
     Args:
-        names (Sequence[str] | str, optional): The losses, by their names in the
-            distiller. Defaults to None, all of them.
+        names (Sequence[str] | str, optional): Names of the losses in the distiller.
+            Defaults to None: all of them.
         by_epoch (bool): Whether a step is an epoch or an iteration. Defaults to True.
 
     Raises:
         ValueError: When training starts, if the distiller has no loss of such a name,
-            or a loop over iterations has no epochs to count.
+            or the training loop counts iterations and so has no epochs.
     """
 
     settings: str
-    """Those that count steps, for the message."""
+    """Names of the settings that count steps, for the message."""
 
     def __init__(
         self, names: Sequence[str] | str | None = None, by_epoch: bool = True
@@ -46,7 +46,7 @@ class LossScheduleHook(Hook):
         if self.by_epoch and isinstance(runner.train_loop, IterBasedTrainLoop):
             raise ValueError(
                 f'{who} counts epochs, but the training loop counts iterations. Set '
-                f'by_epoch=False, and {self.settings} in iterations.'
+                f'by_epoch=False, and give {self.settings} in iterations.'
             )
         self.schedule(runner)
 
@@ -67,5 +67,5 @@ class LossScheduleHook(Hook):
         """Set what this step needs."""
 
     def step(self, runner: Runner) -> int:
-        """The epoch or iteration that begins or goes on, counted from 0."""
+        """Return the current epoch or iteration, counted from 0."""
         return runner.epoch if self.by_epoch else runner.iter

@@ -1,4 +1,4 @@
-"""Schedules the weights of the distillation losses."""
+"""Schedule of the weights of the distillation losses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmkd_logit.registry import HOOKS
 
 @HOOKS.register_module()
 class LossWeightHook(LossScheduleHook):
-    """Ramps distillation losses up, and stops them, by epoch or by iteration.
+    """Ramps up and stops distillation losses, by epoch or by iteration.
 
     A loss has the weight 0 before ``begin`` and from ``end`` on. In between its
     ``loss_weight`` is multiplied by ``(t - begin + 1) / warmup`` for the first
@@ -23,17 +23,17 @@ class LossWeightHook(LossScheduleHook):
     hooks on one loss multiply, such as those of a warm-up and an ``end``.
 
     Args:
-        names (Sequence[str], optional): The losses, by their names in the distiller.
-            Defaults to None, all of them.
+        names (Sequence[str], optional): Names of the losses in the distiller. Defaults
+            to None: all of them.
         begin (int): First step with the loss. Defaults to 0.
-        end (int, optional): First step without it. Defaults to None, never.
+        end (int, optional): First step without it. Defaults to None: never.
         warmup (int): Steps until the full weight. Defaults to 0.
         by_epoch (bool): Whether a step is an epoch or an iteration. Defaults to True.
 
     Raises:
         ValueError: If the numbers are negative or ``end`` is not after ``begin``, or,
-            when training starts, if the distiller has no loss of such a name, or a
-            loop over iterations has no epochs to count.
+            when training starts, if the distiller has no loss of such a name, or the
+            training loop counts iterations and so has no epochs.
 
     Example:
         Distil in the first 49 epochs only::
@@ -62,7 +62,7 @@ class LossWeightHook(LossScheduleHook):
         self.warmup = warmup
 
     def factor(self, step: int) -> float:
-        """Factor of the weights at a step.
+        """Return the factor for the weights at a step.
 
         Args:
             step (int): Epoch or iteration, counted from 0.
@@ -89,7 +89,7 @@ class LossWeightHook(LossScheduleHook):
             if factors:
                 loss.schedule = math.prod(factors)
         if not distiller.distils:
-            # While the teacher rests the log would repeat the last value for ever.
+            # While the teacher is not run, the log would repeat the last value forever.
             scalars = runner.message_hub.log_scalars
             begins = ('train/teacher_agreement', 'train/kendall_tau')
             for key in [key for key in scalars if key.startswith(begins)]:

@@ -1,4 +1,4 @@
-"""Measures how close the student's last layer is to neural collapse."""
+"""Neural collapse of the student's last layer, measured during training."""
 
 from __future__ import annotations
 
@@ -27,30 +27,29 @@ from mmkd_logit.rng import side_rng
 class NeuralCollapseHook(Hook):
     """Logs NC1 to NC4 of the student, as ``nc/nc1`` and so on.
 
-    They are those of :func:`mmkd_logit.functional.neural_collapse`, and are measured
-    at the end of an epoch on the same random images each time, without augmentation.
-    Training is not disturbed: batch statistics and the random numbers of torch stay
-    as they are. Of several processes the first measures, whose batch statistics are
-    those of the checkpoint. A plain classifier can be watched as well. With an
-    ``EMAHook``, the weights that are trained are measured, not the averaged ones.
+    They are those of :func:`mmkd_logit.functional.neural_collapse`, measured at the end
+    of an epoch on the same random images each time, without augmentation. Training is
+    not disturbed: batch statistics and torch's random numbers stay as they are. With
+    several processes, only the first measures, since its batch statistics are saved in
+    the checkpoint. It also works for a plain classifier. With an ``EMAHook``, the
+    trained weights are measured, not the averaged ones.
 
     Args:
-        epochs (int | Sequence[int]): Every how many epochs, and after the last; or
-            after which epochs, counted from 1. Defaults to 1.
-        max_samples (int): Largest number of images. Ten or more for each class are
-            advised: NC1 is too small if they are few. Defaults to 2000.
-        split (str): Where the images are from: 'train', the training set through the
-            pipeline of the validation set, or 'val', the validation set. Defaults to
-            'train'.
+        epochs (int | Sequence[int]): Measure every so many epochs and after the last;
+            or a list of epochs to measure after, counted from 1. Defaults to 1.
+        max_samples (int): Maximum number of images. Use ten or more per class: NC1 is
+            too small if they are few. Defaults to 2000.
+        split (str): Source of the images: 'train', the training set with the pipeline
+            of the validation set, or 'val', the validation set. Defaults to 'train'.
 
     Raises:
         ValueError: If a setting is out of range, or, when training starts, the loop
-            counts iterations, or the data sets do not give what ``split`` asks for.
-        TypeError: When training starts, if the model is no classifier with a linear
+            counts iterations, or the datasets do not provide what ``split`` asks for.
+        TypeError: When training starts, if the model is not a classifier with a linear
             last layer.
 
     Example:
-        Often at first, then seldom::
+        Often at first, then rarely::
 
             custom_hooks = [
                 dict(type='mmkd_logit.NeuralCollapseHook', epochs=[1, 2, 5, 10, 30])]
@@ -118,8 +117,8 @@ class NeuralCollapseHook(Hook):
     def _make_loader(self, runner: Runner) -> DataLoader:
         if runner.val_loop is None:
             raise ValueError(
-                'NeuralCollapseHook takes the images, or how they are prepared, from '
-                'the validation set, but the config has no val_dataloader. Add one, or '
+                'NeuralCollapseHook takes the images, or their pipeline, from the '
+                'validation set, but the config has no val_dataloader. Add one, or '
                 'remove the hook.'
             )
         like = runner.val_loop.dataloader
@@ -131,13 +130,13 @@ class NeuralCollapseHook(Hook):
 
 
 def _without_augmentation(train: Any, val: Any) -> Any:
-    """The training images through the pipeline of the validation set."""
-    while hasattr(train, 'dataset'):  # a wrapper, as RepeatDataset
+    """Return the training set with the pipeline of the validation set."""
+    while hasattr(train, 'dataset'):  # a wrapper, such as RepeatDataset
         train = train.dataset
     if not (hasattr(train, 'pipeline') and hasattr(val, 'pipeline')):
         raise ValueError(
             "NeuralCollapseHook with split='train' needs a training and a validation "
-            'set that have a pipeline each, to show the training images without '
+            'set with a pipeline each, to load the training images without '
             f'augmentation, but got {type(train).__name__} and {type(val).__name__}. '
             "Set split='val'."
         )

@@ -1,4 +1,4 @@
-"""Evaluates the teacher before a student learns from it."""
+"""Evaluation of the teacher before a student learns from it."""
 
 from __future__ import annotations
 
@@ -20,24 +20,23 @@ from mmkd_logit.rng import side_rng
 class TeacherCheckHook(Hook):
     """Compares the teacher's classes with the dataset's, and evaluates it once.
 
-    A teacher that is wrong (other weights, other normalization, other order of the
-    classes) still gives logits, and distillation quietly fails. This makes it loud.
-    If it names its classes, they must be those of the training set, in the same order,
-    or found by the teacher's ``class_map``. Its metrics on the validation set are
-    logged as ``teacher/<metric>`` before training. A resumed run does not repeat it. A
-    teacher whose logits are stored is judged by its metrics of that time.
+    A wrong teacher (other weights, normalization or class order) still returns logits,
+    and distillation fails silently. This hook makes it fail loudly. If the teacher
+    names its classes, they must be those of the training set in the same order, or be
+    matched by the teacher's ``class_map``. Its metrics on the validation set are logged
+    as ``teacher/<metric>`` before training. A resumed run does not repeat this. A
+    teacher whose logits are stored is judged by its metrics at that time.
 
     Args:
-        metric (str, optional): The metric that is compared, such as 'accuracy/top1'.
-            Defaults to None: it is only logged.
-        minimum (float, optional): Smallest value of ``metric`` to go on with.
+        metric (str, optional): The metric to compare, such as 'accuracy/top1'.
+            Defaults to None: metrics are only logged.
+        minimum (float, optional): Smallest acceptable value of ``metric``.
             Defaults to None.
 
     Raises:
         ValueError: If only one of ``metric`` and ``minimum`` is given; when training
-            starts, if the teacher has other classes or another order of them, if
-            there is no validation set or no such metric, or the teacher is below
-            ``minimum``.
+            starts, if the teacher has other classes or another class order, there is
+            no validation set or no such metric, or the teacher is below ``minimum``.
 
     Example:
         As a default hook, so that a child config can change or drop it::
@@ -61,13 +60,13 @@ class TeacherCheckHook(Hook):
         self.minimum = minimum
 
     def before_run(self, runner: Runner) -> None:
-        """Tell the distiller the names of the classes, before it loads its teacher."""
+        """Give the distiller the class names before it loads its teacher."""
         if isinstance(runner._train_loop, BaseLoop):  # it trains
             model = distiller_in(runner.model, type(self).__name__)
             model.class_names = class_names(runner.train_dataloader.dataset)
 
     def before_train(self, runner: Runner) -> None:
-        """Evaluate, log, compare."""
+        """Evaluate the teacher, log its metrics, and compare them."""
         if runner.iter > 0:
             return
         model = distiller_in(runner.model, type(self).__name__)
@@ -105,7 +104,7 @@ class TeacherCheckHook(Hook):
                 f'{teacher.name} with the weights {teacher.checkpoint} reaches '
                 f'{self.metric}={metrics[self.metric]:.2f} on the validation set, '
                 f'below the minimum of {self.minimum}. Check its weights, its '
-                'data_preprocessor and the order of the classes, or set '
+                'data_preprocessor and the order of the classes, or lower '
                 'default_hooks.teacher_check.minimum.'
             )
 
@@ -115,22 +114,22 @@ class TeacherCheckHook(Hook):
             return
         found, missing = match_class_names(ours, theirs)
         if found == list(range(len(theirs))) and not missing:
-            return  # other synonyms of the same
+            return  # other synonyms for the same classes
         differ = [i for i, pair in enumerate(zip(theirs, ours)) if len(set(pair)) > 1]
         first = differ[0] if differ else min(len(theirs), len(ours)) - 1
         what = (
             f'The {len(theirs)} classes of {teacher.name} are not the {len(ours)} of '
-            f'the training set: {len(differ)} have another name, the first is class '
+            f'the training set: {len(differ)} have another name, the first being class '
             f'{first}, {theirs[first]!r} there and {ours[first]!r} here.'
         )
-        # A few other words for the same things are common; another order is fatal.
+        # A few different names for the same things are common; another order is fatal.
         same_set = set(theirs) == set(ours)
         if len(theirs) != len(ours) or same_set or 2 * len(differ) > len(ours):
             remedy = (
                 "Set teacher.class_map='names'."
                 if not missing
-                else 'Take a teacher trained on these classes in this order, set the '
-                "data set's metainfo, or set teacher.class_map."
+                else 'Use a teacher trained on these classes in this order, set the '
+                "dataset's metainfo, or set teacher.class_map."
             )
             raise ValueError(
                 f'{what} The student would learn the wrong classes. {remedy}'
@@ -139,13 +138,13 @@ class TeacherCheckHook(Hook):
 
 
 def class_names(dataset: Dataset) -> tuple[str, ...] | None:
-    """Names of the classes of a data set, if it has them."""
+    """Return the class names of a dataset, if it has any."""
     names = getattr(dataset, 'metainfo', {}).get('classes')
     return tuple(map(str, names)) if names else None
 
 
 def _stored_metrics(teacher: StoredTeacher) -> dict[str, float]:
-    """What it reached on the validation set when its logits were stored."""
+    """Return the metrics that were measured when the logits were stored."""
     if teacher.metrics is None:
         raise ValueError(
             f'{teacher.name} cannot be evaluated: it is not loaded, and its logits '
@@ -159,15 +158,15 @@ def _stored_metrics(teacher: StoredTeacher) -> dict[str, float]:
 def evaluate_teacher(
     model: LogitDistiller, evaluator: Evaluator, loader: DataLoader
 ) -> dict[str, float]:
-    """Metrics of a distiller's teacher.
+    """Evaluate a distiller's teacher.
 
     Args:
-        model (LogitDistiller): With its teacher loaded.
-        evaluator (Evaluator): mmengine's.
-        loader (DataLoader): Of the validation set.
+        model (LogitDistiller): The distiller, with its teacher loaded.
+        evaluator (Evaluator): mmengine's evaluator.
+        loader (DataLoader): Loader of the validation set.
 
     Returns:
-        dict[str, float]: As the evaluator names them.
+        dict[str, float]: Metrics, as the evaluator names them.
     """
     for batch in loader:
         data = model.data_preprocessor(batch, False)

@@ -1,4 +1,4 @@
-"""What changes the training step."""
+"""Optimizer wrappers that change the training step."""
 
 from mmkd_logit.engine.optim_wrappers.dot_optim_wrapper import (
     DOTAmpOptimWrapper,

@@ -1,4 +1,4 @@
-"""DOT, two momenta for two gradients, as a step of mmengine's optimizer wrapper."""
+"""DOT, two momenta for two gradients, as an optimizer wrapper of mmengine."""
 
 from __future__ import annotations
 
@@ -26,46 +26,48 @@ _TASK, _DISTILL = 'momentum_buffer', 'distill_momentum_buffer'
 class DOTOptimWrapper(TwoGradientsOptimWrapper):
     r"""Gives the distillation gradient more momentum than the task gradient.
 
-    With the momentum :math:`\mu` of the optimizer, a parameter that both reach moves by
+    With the optimizer's momentum :math:`\mu`, a parameter that both reach moves by
 
     .. math::
         v_1 \leftarrow (\mu - \Delta) v_1 + g_1 + \lambda \theta, \qquad
         v_2 \leftarrow (\mu + \Delta) v_2 + g_2, \qquad
         \theta \leftarrow \theta - \eta (v_1 + v_2)
 
-    The weight decay :math:`\lambda` belongs to the task's momentum :math:`v_1`, as
-    released. A parameter that one gradient reaches moves as with plain SGD; where that
-    is distillation it gets no weight decay in its first step, as released.
+    Weight decay :math:`\lambda` belongs to the task momentum :math:`v_1`, as in the
+    released code. A parameter that only one gradient reaches moves as with plain SGD;
+    if that is the distillation gradient, it gets no weight decay in its first step, as
+    in the released code.
 
-    It takes two backward passes, and memory for a second momentum, which checkpoints
-    hold. Gradients are accumulated apart, and averaged over processes in one packed
-    all-reduce. ``clip_grad`` clips the norm of their sum, and both by the same factor.
-    While all distillation weights are 0, or ``task_loss_weight`` is, the step is one of
-    plain SGD, which leaves the second momentum as it is.
+    A step takes two backward passes, and memory for a second momentum, which is saved
+    in checkpoints. The gradients are accumulated separately, and averaged over
+    processes in one packed all-reduce. ``clip_grad`` clips the norm of their sum and
+    scales both by the same factor. While all distillation weights, or
+    ``task_loss_weight``, are 0, the step is one of plain SGD, which leaves the second
+    momentum as it is.
 
-    Without noise a step moves by :math:`1 / (1 - \mu \pm \Delta)` times a gradient: a
-    large :math:`\Delta` weighs distillation more. Compare with plain SGD whose
-    ``loss_weight`` is as many times larger.
+    Without noise, a step moves by :math:`1 / (1 - \mu \pm \Delta)` times a gradient: a
+    large :math:`\Delta` gives distillation more weight. Compare with plain SGD whose
+    ``loss_weight`` is larger by the same ratio.
 
     Source: https://openaccess.thecvf.com/content/ICCV2023/papers/\
 Zhao_DOT_A_Distillation-Oriented_Trainer_ICCV_2023_paper.pdf
 
     Args:
         optimizer (SGD): The optimizer, with momentum; in a config, its settings.
-        delta (float): :math:`\Delta`, from 0 to what leaves both momenta at 0 or more
-            and below 1. The authors take 0.075 on CIFAR-100, and 0.09 on ImageNet.
+        delta (float): :math:`\Delta`, 0 or more, such that both momenta stay at 0 or
+            more and below 1. The authors use 0.075 on CIFAR-100 and 0.09 on ImageNet.
             Defaults to 0.075.
-        **kwargs: Those of mmengine's ``OptimWrapper``: ``accumulative_counts`` and
+        **kwargs: Arguments of mmengine's ``OptimWrapper``: ``accumulative_counts`` and
             ``clip_grad``, by norm.
 
     Raises:
         ValueError: If ``delta`` does not fit a momentum, or a setting of the optimizer
             or of ``clip_grad`` has no meaning for two momenta.
         TypeError: If the optimizer is not SGD; when training starts, if the model is
-            not a :class:`LogitDistiller`, or is wrapped in something else than
+            not a :class:`LogitDistiller`, or is wrapped in anything other than
             ``MMDistributedDataParallel``.
         RuntimeError: If the step is compiled, or ``update_params`` is called outside
-            of one; by torch, if the student recomputes its activations
+            of one; from torch, if the student uses activation checkpointing
             (``with_cp=True``).
 
     Example:
@@ -93,7 +95,7 @@ Zhao_DOT_A_Distillation-Oriented_Trainer_ICCV_2023_paper.pdf
             raise TypeError(
                 f'{who} gives SGD two momenta, but the optimizer is a '
                 f"{type(self.optimizer).__name__}. Set optimizer=dict(type='SGD', "
-                "momentum=0.9, ...), or take optim_wrapper.type='OptimWrapper'."
+                "momentum=0.9, ...), or set optim_wrapper.type='OptimWrapper'."
             )
         for group in self.optimizer.param_groups:
             momentum = group['momentum']
@@ -110,22 +112,22 @@ Zhao_DOT_A_Distillation-Oriented_Trainer_ICCV_2023_paper.pdf
                     )
         if self.clip_grad_kwargs and self.clip_func is not clip_grad_norm_:
             raise ValueError(
-                f'{who} clips the norm of the sum of both gradients; there is no such '
-                'sum whose values could be clipped. Set clip_grad=dict(max_norm=...).'
+                f'{who} clips the norm of the sum of both gradients, and cannot clip '
+                'values. Set clip_grad=dict(max_norm=...).'
             )
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Keep the two losses of the forward pass; its gradients stay in the process.
+        """Keep both losses of the forward pass, without reducing gradients over ranks.
 
         Args:
             model (nn.Module): The distiller, in its wrapper if it has one.
         """
         if hasattr(getattr(model, 'train_step', None), '_torchdynamo_orig_callable'):
             raise RuntimeError(
-                f'The train_step is compiled, but that of {type(self).__name__} takes '
-                'two gradients in a hook of the optimizer, which torch.compile does '
-                'not see. Remove compile from the config.'
+                f'The train_step is compiled, but {type(self).__name__} applies two '
+                'gradients in an optimizer hook, which torch.compile does not see. '
+                'Remove compile from the config.'
             )
         with super().optim_context(model):
             yield
@@ -141,10 +143,10 @@ Zhao_DOT_A_Distillation-Oriented_Trainer_ICCV_2023_paper.pdf
         return task
 
     def _clip_grad(self) -> None:
-        """Clip both gradients by the factor that the norm of their sum asks for."""
+        """Scale both gradients by the factor that clips the norm of their sum."""
         params = self._parameters()
         both = add_gradients([param.grad for param in params], self._apart)
-        # Other tensors of the same memory, which have gradients of their own.
+        # Tensors that share memory with the parameters, but have their own gradients.
         stand_ins = [param.detach() for param in params]
         for stand_in, grad in zip(stand_ins, both):
             stand_in.grad = grad if grad is None else grad.clone()
@@ -157,9 +159,9 @@ Zhao_DOT_A_Distillation-Oriented_Trainer_ICCV_2023_paper.pdf
 
     @torch.no_grad()
     def _move(self, optimizer: Optimizer, *_: Any) -> None:
-        """Move the parameters in place of SGD, which finds no gradient afterwards.
+        """Move the parameters instead of SGD, which finds no gradient afterwards.
 
-        A gradient scaler that skips a step does not come here.
+        It is not called if a gradient scaler skips the step.
         """
         apart = dict(zip(self._parameters(), self._apart))
         self._apart = []
@@ -193,13 +195,13 @@ Zhao_DOT_A_Distillation-Oriented_Trainer_ICCV_2023_paper.pdf
 class DOTAmpOptimWrapper(DOTOptimWrapper, AmpOptimWrapper):
     """:class:`DOTOptimWrapper` in mixed precision.
 
-    A gradient that overflows, of whichever loss, makes the scaler skip the step.
+    If the gradient of either loss overflows, the scaler skips the step.
 
     Args:
         optimizer (SGD): The optimizer, with momentum; in a config, its settings.
-        delta (float): As of :class:`DOTOptimWrapper`. Defaults to 0.075.
-        **kwargs: Those of mmengine's ``AmpOptimWrapper``: ``loss_scale``, ``dtype``,
-            ``accumulative_counts`` and ``clip_grad``, by norm.
+        delta (float): As in :class:`DOTOptimWrapper`. Defaults to 0.075.
+        **kwargs: Arguments of mmengine's ``AmpOptimWrapper``: ``loss_scale``,
+            ``dtype``, ``accumulative_counts`` and ``clip_grad``, by norm.
     """
 
 

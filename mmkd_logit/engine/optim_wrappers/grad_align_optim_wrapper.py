@@ -1,4 +1,4 @@
-"""DHKD's gradient alignment, as a step of mmengine's optimizer wrapper."""
+"""DHKD's gradient alignment, as an optimizer wrapper of mmengine."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ _SCOPES = ('all', 'shared')
 
 @OPTIM_WRAPPERS.register_module()
 class GradAlignOptimWrapper(TwoGradientsOptimWrapper):
-    """Removes what in the distillation gradient opposes the task gradient.
+    """Removes the distillation gradient's component opposing the task gradient.
 
     The step of a :class:`LogitDistiller` then follows
     :func:`mmkd_logit.functional.align_gradients`. It takes two backward passes, and
     memory for two more gradients. Clipping, momentum and weight decay act on the
-    merged gradient, and gradients are accumulated apart and merged once. Several
-    processes align the gradients of the whole batch: they are averaged, in one packed
-    all-reduce, before they are merged. While all distillation weights are 0, or
-    ``task_loss_weight`` is, there is nothing to align: the step is a plain one.
+    merged gradient. With gradient accumulation, both are accumulated separately and
+    merged once. With several processes, both are averaged in one packed all-reduce
+    before they are merged, so the gradients of the whole batch are aligned. While all
+    distillation weights, or ``task_loss_weight``, are 0, there is nothing to align and
+    the step is a plain one.
 
     Source: https://arxiv.org/abs/2411.08937
 
@@ -36,16 +37,16 @@ class GradAlignOptimWrapper(TwoGradientsOptimWrapper):
         scope (str): 'all': every parameter takes part, as in the authors' code; or
             'shared': only those that both losses reach, while the others get the sum
             of their gradients. Defaults to 'all'.
-        **kwargs: Those of mmengine's ``OptimWrapper``: ``accumulative_counts`` and
+        **kwargs: Arguments of mmengine's ``OptimWrapper``: ``accumulative_counts`` and
             ``clip_grad``.
 
     Raises:
         ValueError: If ``scope`` is unknown.
         TypeError: When training starts, if the model is not a
-            :class:`LogitDistiller`, or is wrapped in something else than
+            :class:`LogitDistiller`, or is wrapped in anything other than
             ``MMDistributedDataParallel``.
-        RuntimeError: If ``update_params`` is called outside of a training step; by
-            torch, if the student recomputes its activations (``with_cp=True``).
+        RuntimeError: If ``update_params`` is called outside of a training step; from
+            torch, if the student uses activation checkpointing (``with_cp=True``).
 
     Example:
         In a config::
@@ -75,12 +76,12 @@ class GradAlignOptimWrapper(TwoGradientsOptimWrapper):
 class GradAlignAmpOptimWrapper(GradAlignOptimWrapper, AmpOptimWrapper):
     """:class:`GradAlignOptimWrapper` in mixed precision.
 
-    Both losses have the same scale, so the merged gradient has it too. A gradient that
-    overflows, of whichever loss, makes the scaler skip the step.
+    Both losses have the same scale, so the merged gradient has it too. If the gradient
+    of either loss overflows, the scaler skips the step.
 
     Args:
         optimizer (Optimizer): The optimizer; in a config, its settings.
-        scope (str): As of :class:`GradAlignOptimWrapper`. Defaults to 'all'.
-        **kwargs: Those of mmengine's ``AmpOptimWrapper``: ``loss_scale``, ``dtype``,
-            ``accumulative_counts`` and ``clip_grad``.
+        scope (str): As in :class:`GradAlignOptimWrapper`. Defaults to 'all'.
+        **kwargs: Arguments of mmengine's ``AmpOptimWrapper``: ``loss_scale``,
+            ``dtype``, ``accumulative_counts`` and ``clip_grad``.
     """

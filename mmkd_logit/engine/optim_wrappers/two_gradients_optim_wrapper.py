@@ -1,4 +1,4 @@
-"""A step of mmengine's optimizer wrapper that takes two gradients apart."""
+"""Base class of optimizer wrappers that keep two gradients separate."""
 
 from __future__ import annotations
 
@@ -19,25 +19,24 @@ from mmkd_logit.models.distillers import distiller_in
 
 
 class TwoGradientsOptimWrapper(OptimWrapper):
-    """Base of the wrappers that see the task and the distillation gradient apart.
+    """Base of the wrappers that handle task and distillation gradients separately.
 
-    The step takes two backward passes, and memory for two more gradients. Gradients
-    are accumulated apart, and those of several processes are averaged in one packed
-    all-reduce. While all distillation weights are 0, or ``task_loss_weight`` is, there
-    is one gradient only: the step is a plain one. In mixed precision both have the
-    same scale.
+    The step takes two backward passes, and memory for two more gradients. They are
+    accumulated separately, and averaged over processes in one packed all-reduce. While
+    all distillation weights, or ``task_loss_weight``, are 0, there is only one gradient
+    and the step is a plain one. In mixed precision, both have the same scale.
 
     Args:
         optimizer (Optimizer): The optimizer.
-        **kwargs: Those of mmengine's ``OptimWrapper``: ``accumulative_counts`` and
+        **kwargs: Arguments of mmengine's ``OptimWrapper``: ``accumulative_counts`` and
             ``clip_grad``.
 
     Raises:
         TypeError: When training starts, if the model is not a
-            :class:`LogitDistiller`, or is wrapped in something else than
+            :class:`LogitDistiller`, or is wrapped in anything other than
             ``MMDistributedDataParallel``.
-        RuntimeError: If ``update_params`` is called outside of a training step; by
-            torch, if the student recomputes its activations (``with_cp=True``).
+        RuntimeError: If ``update_params`` is called outside of a training step; from
+            torch, if the student uses activation checkpointing (``with_cp=True``).
     """
 
     def __init__(self, optimizer: Optimizer, **kwargs: Any) -> None:
@@ -48,19 +47,19 @@ class TwoGradientsOptimWrapper(OptimWrapper):
     def initialize_count_status(
         self, model: nn.Module, init_counts: int, max_counts: int
     ) -> None:
-        """Check the model, and start to count; called when training starts.
+        """Check the model, and start counting; called when training starts.
 
         Args:
             model (nn.Module): The distiller, in its wrapper if it has one.
-            init_counts (int): Iterations done before.
-            max_counts (int): Iterations of the whole training.
+            init_counts (int): Iterations already done.
+            max_counts (int): Total number of iterations.
         """
         self._distiller_in(model)
         super().initialize_count_status(model, init_counts, max_counts)
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Keep the two losses of the forward pass; its gradients stay in the process.
+        """Keep both losses of the forward pass, without reducing gradients over ranks.
 
         Args:
             model (nn.Module): The distiller, in its wrapper if it has one.
@@ -74,7 +73,7 @@ class TwoGradientsOptimWrapper(OptimWrapper):
             stack.enter_context(super().optim_context(model))
             yield
         if isinstance(model, DistributedDataParallel):
-            # A forward pass in no_sync() tells it not to send buffers with the next.
+            # After a pass in no_sync(), DDP would not broadcast buffers in the next.
             model.require_forward_param_sync = True
 
     def update_params(
@@ -83,7 +82,7 @@ class TwoGradientsOptimWrapper(OptimWrapper):
         step_kwargs: dict | None = None,
         zero_kwargs: dict | None = None,
     ) -> None:
-        """Backward passes and, unless gradients are accumulated, a step.
+        """Run the backward passes and, unless gradients are accumulated, a step.
 
         Args:
             loss (Tensor): Sum of all losses of the step.
@@ -98,7 +97,7 @@ class TwoGradientsOptimWrapper(OptimWrapper):
                 'LogitDistiller: call update_params once after each forward pass '
                 'within optim_context, as train_step does.'
             )
-        # DDP has laid hands on the sum that comes in, for a backward pass of its own.
+        # DDP has prepared the incoming sum for a backward pass of its own.
         (task, distill, loss), self._losses = self._losses, None
         if task is not None and distill is not None:
             grads = torch.autograd.grad(
@@ -112,7 +111,7 @@ class TwoGradientsOptimWrapper(OptimWrapper):
         super().update_params(loss, step_kwargs, zero_kwargs)
 
     def step(self, **kwargs: Any) -> None:
-        """Do with both gradients what the method does, then clip them and step.
+        """Combine both gradients as the method does, then clip them and step.
 
         Args:
             **kwargs: Arguments of ``optimizer.step``.
@@ -130,16 +129,16 @@ class TwoGradientsOptimWrapper(OptimWrapper):
     def _take(
         self, task: list[Tensor | None], distill: list[Tensor | None]
     ) -> list[Tensor | None]:
-        """What the optimizer gets as the gradients of the parameters.
+        """Return the gradients of the parameters for the optimizer.
 
         Args:
-            task (list[Tensor | None]): Gradients of the task loss, of all processes;
-                None where it does not reach. In a plain step those of all losses.
+            task (list[Tensor | None]): Gradients of the task loss, over all processes;
+                None where it does not reach. In a plain step, those of all losses.
             distill (list[Tensor | None]): Gradients of the distillation loss. In a
-                plain step all are None.
+                plain step, all are None.
 
         Returns:
-            list[Tensor | None]: As many.
+            list[Tensor | None]: One per parameter.
         """
 
     def _parameters(self) -> list[nn.Parameter]:
@@ -151,7 +150,7 @@ class TwoGradientsOptimWrapper(OptimWrapper):
         self._losses = *distiller.split_losses(losses), total
 
     def _scaled(self, loss: Tensor) -> Tensor:
-        """Of the same size as what ``backward`` takes the gradient of."""
+        """Apply the loss scale, as ``backward`` does."""
         if isinstance(self, AmpOptimWrapper):
             return self.loss_scaler.scale(loss)
         return loss
@@ -164,7 +163,7 @@ class TwoGradientsOptimWrapper(OptimWrapper):
         )
         if model is not distiller and not isinstance(model, DistributedDataParallel):
             raise TypeError(
-                f'{type(self).__name__} needs every parameter whole in each process, '
+                f'{type(self).__name__} needs unsharded parameters in each process, '
                 f'but the model is wrapped in {type(model).__name__}. Set '
                 "model_wrapper_cfg=dict(type='MMDistributedDataParallel')."
             )
@@ -174,7 +173,7 @@ class TwoGradientsOptimWrapper(OptimWrapper):
 def add_gradients(
     kept: Sequence[Tensor | None] | None, grads: Sequence[Tensor | None]
 ) -> list[Tensor | None]:
-    """Add gradients; not in place, for two parameters can share one."""
+    """Add gradients; not in place, because two parameters can share one."""
     if kept is None:
         return list(grads)
     return [b if a is None else a if b is None else a + b for a, b in zip(kept, grads)]

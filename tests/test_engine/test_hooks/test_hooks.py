@@ -275,7 +275,7 @@ def test_curriculum_of_nothing(run: Callable[..., Runner]) -> None:
         run([hook])
     with pytest.raises(ValueError, match=r"names the losses \['x'\]"):
         run([dict(hook, names=['x'])])
-    with pytest.raises(ValueError, match='by_epoch=False, and length in iterations'):
+    with pytest.raises(ValueError, match='and give length in iterations'):
         run([hook], by_epoch=False)
     for bad in (0, 2.5, None):
         with pytest.raises(ValueError, match='length must be an integer of 1 or more'):

@@ -89,7 +89,7 @@ def test_settings_are_checked_when_it_is_built(
 def test_labels_are_needed_and_checked(kind: type[LogitLoss]) -> None:
     rows = make_rows()
     assert kind().needs_labels
-    with pytest.raises(ValueError, match=f'{kind.__name__} needs one label a row'):
+    with pytest.raises(ValueError, match=f'{kind.__name__} needs one label per row'):
         kind()(LogitRows(rows.student, rows.teacher))
     with pytest.raises(ValueError, match='from 0 to 4, but got 255'):
         kind()(LogitRows(rows.student, rows.teacher, labels=torch.full((6,), 255)))

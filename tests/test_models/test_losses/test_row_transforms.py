@@ -94,7 +94,7 @@ def test_swap_errors_needs_labels() -> None:
     rows = make_rows()
     loss = KDLoss(transforms=['swap_errors'])
     assert loss.needs_labels and not KDLoss().needs_labels
-    with pytest.raises(ValueError, match='swap_errors needs one label a row.*mixup'):
+    with pytest.raises(ValueError, match='swap_errors needs one label per row.*mixup'):
         loss(LogitRows(rows.student, rows.teacher))
 
 

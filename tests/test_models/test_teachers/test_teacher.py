@@ -181,7 +181,7 @@ def test_checkpoint_of_other_classes(
     with pytest.raises(ValueError) as error:
         load(classifier(num_classes=7), checkpoint, student)
     assert 'head.fc.weight: file (5, 64), model (7, 64)' in str(error.value)
-    assert 'another number of classes' in str(error.value)
+    assert 'a different number of classes' in str(error.value)
 
 
 def test_checkpoint_of_a_distiller(
@@ -216,7 +216,7 @@ def test_a_checkpoint_that_would_run_code_does_not(
 ) -> None:
     marker, path = tmp_path / 'ran', tmp_path / 'bomb.pth'
     torch.save({'state_dict': weights, 'meta': _Bomb(marker)}, path)
-    with pytest.raises(ValueError, match=r'mkdir beside its weights.* could run code'):
+    with pytest.raises(ValueError, match=r'mkdir besides its weights.* could run code'):
         load(classifier(), str(path), student)
     assert not marker.exists()
     with path.open('rb') as file:  # it is a bomb indeed
