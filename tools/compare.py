@@ -188,9 +188,7 @@ def draw(
     teacher = of_teacher[0] if of_teacher else None
     # Where rows have baselines of their own, no line is that of no gain for all.
     (baseline,) = report.baselines if len(report.baselines) == 1 else (None,)
-    picture = plot_seeds(
-        results, report.intervals(), report.metric, teacher, baseline
-    )
+    picture = plot_seeds(results, report.intervals(), report.metric, teacher, baseline)
     picture.savefig(out / 'table.png', dpi=110)
     if curves is None:
         return

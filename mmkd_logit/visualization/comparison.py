@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mmkd_logit.functional import CalibrationBins
-from mmkd_logit.visualization.style import mark_neutral, model_styles, printed, wrapped
+from mmkd_logit.visualization.style import model_styles, printed, wrapped
 
 _COLUMNS = 4
 _WIDTH, _HEIGHT = 2.5, 2.5
+_NOTE: dict[str, Any] = {'color': '0.4', 'fontsize': 7}
 
 
 @printed
@@ -47,7 +49,7 @@ def plot_comparison(
     finite = {name: values[np.isfinite(values)] for name, values in tau.items()}
     lowest = min((each.min() for each in finite.values() if len(each)), default=0.0)
     edges = np.linspace(min(np.floor(lowest * 10) / 10, 0.9), 1, 21)
-    histograms = []
+    histograms, largest = [], 0.0
     for place in range(bands * columns):
         band, column = divmod(place, columns)
         upper, lower = grid[2 * band : 2 * band + 2, column]
@@ -61,15 +63,15 @@ def plot_comparison(
         if name not in finite:
             lower.remove()
             continue
-        _draw_tau(lower, finite[name], edges, styles[name]['color'])
+        tallest = _draw_tau(lower, finite[name], edges, styles[name]['color'])
+        largest = max(largest, tallest)
         lower.set(xlabel=f"Kendall's tau of {rows}")
         histograms.append(lower)
     for axis in histograms[1:]:
         axis.sharey(histograms[0])
     if histograms:
         histograms[0].set_ylabel(f'share of {rows}')
-        top = max(axis.dataLim.y1 for axis in histograms)
-        histograms[0].set_ylim(0, 1.15 * top)
+        histograms[0].set_ylim(0, 1.15 * (largest or 1.0))
     for axis in grid[::2, 0]:
         axis.set_ylabel('accuracy')
     return figure
@@ -85,13 +87,13 @@ def _draw_calibration(axis: Axes, bins: CalibrationBins, style: dict) -> None:
         ('calibrated', 0.16, 0.23),
         ('overconfident', 0.68, 0.3),
     ):
-        axis.text(x, y, text, size=6, color='0.4', rotation=45, ha='center', va='center')
+        axis.text(
+            x, y, text, size=6, color='0.4', rotation=45, ha='center', va='center'
+        )
     count = bins.rows.double().numpy()
     for middle, number in zip((ends[1:] + ends[:-1]) / 2, count):
         if number:
-            axis.text(
-                middle, -0.1, f'{number:.0f}', size=7, color='0.3', ha='center'
-            )
+            axis.text(middle, -0.1, f'{number:.0f}', size=7, color='0.3', ha='center')
     kept = (count > 0) & np.isfinite(bins.confidence.numpy())
     x, y = bins.confidence.numpy()[kept], bins.accuracy.double().numpy()[kept]
     low, high = _wilson(y, count[kept])
@@ -109,15 +111,19 @@ def _wilson(share: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return np.minimum(middle - half, share), np.maximum(middle + half, share)
 
 
-def _draw_tau(axis: Axes, values: np.ndarray, edges: np.ndarray, colour: str) -> None:
+def _draw_tau(axis: Axes, values: np.ndarray, edges: np.ndarray, colour: str) -> float:
+    """Draw the histogram of one student; return its largest share."""
     axis.set_xlim(edges[0], 1)
+    if edges[0] < 0:
+        axis.axvline(0, color='0.4', linewidth=0.8, zorder=1)
+        where = axis.get_xaxis_transform()
+        text = ' no relation'
+        axis.text(0, 0.97, text, transform=where, rotation=90, va='top', **_NOTE)
     if not len(values):
         axis.text(0.5, 0.5, 'not finite', transform=axis.transAxes, ha='center')
-        return
+        return 0.0
     shares = np.histogram(values, edges)[0] / len(values)
     axis.stairs(shares, edges, color=colour, fill=True, alpha=0.6)
-    mean = values.mean()
-    axis.axvline(mean, color=colour, linewidth=1.6)
-    axis.set_title(f'mean {mean:.2f}', size=8)
-    if edges[0] < 0:
-        mark_neutral(axis, 0, 'no relation', vertical=True)
+    axis.axvline(values.mean(), color=colour, linewidth=1.6)
+    axis.set_title(f'mean {values.mean():.2f}', size=8)
+    return float(shares.max())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -47,7 +48,8 @@ def plot_ranking(
     below = -(-len(tau) // columns)
     width = max(3.0 * len(shares), 2.4 * columns)
     figure = Figure(figsize=(width, _HEIGHT * (1 + below)), layout='constrained')
-    upper, lower = figure.subfigures(2, 1, height_ratios=[1, below])
+    parts: Any = figure.subfigures(2, 1, height_ratios=[1, below])
+    upper, lower = parts
     losses = upper.subplots(1, len(shares), squeeze=False, sharey=True)[0]
     for axis, (loss, by_student) in zip(losses, shares.items()):
         axis.set_title(loss)

@@ -45,7 +45,7 @@ def plot_segmentations(
     titles = ['image', *label_maps]
     heights = [2.6 * image.shape[0] / image.shape[1] for image in images]
     figure = Figure(
-        figsize=(2.6 * len(titles), sum(heights) + 0.7), layout='constrained'
+        figsize=(2.6 * len(titles), sum(heights) + 0.4), layout='constrained'
     )
     axes = figure.subplots(
         len(images), len(titles), squeeze=False, height_ratios=heights
@@ -54,17 +54,16 @@ def plot_segmentations(
         shown = [image, *(colours[maps[row]] for maps in label_maps.values())]
         for axis, picture in zip(axes[row], shown):
             axis.imshow(picture, interpolation='nearest')
-            axis.set_axis_off()
+            axis.set(xticks=[], yticks=[])
+            axis.grid(False)
+            axis.spines[:].set(visible=True, color='0.6')
     for axis, title in zip(axes[0], titles):
         axis.set_title(title)
     names = [*classes, 'ignored']
     present = sorted({i for maps in label_maps.values() for i in _indices(maps)})
     add_legend(
         figure,
-        {
-            names[i]: Patch(facecolor=colours[i] / 255, edgecolor='0.6')
-            for i in present
-        },
+        {names[i]: Patch(facecolor=colours[i] / 255, edgecolor='0.6') for i in present},
     )
     return figure
 

@@ -70,8 +70,8 @@ def model_styles(
     """How each model is drawn: a method looks alike in all panels, figures and tools.
 
     The teacher, the plain student, KD, DHKD, MCLD and Kendall's tau are known by a word
-    of their labels, of two labels with it by the shorter. Any other label takes the first
-    style that is free.
+    of their labels; of two labels with it, the shorter counts. Any other label takes
+    the first style that is free.
 
     Args:
         labels (Iterable[str]): What the models are called.
@@ -97,8 +97,9 @@ def model_styles(
         places[plain] = 1
     for label in sorted(labels, key=lambda each: len(each.split())):
         place = _known_place(label)
-        if label not in places and place not in (None, *places.values()):
-            places[label] = place
+        if label in places or place is None or place in places.values():
+            continue
+        places[label] = place
     free = (i for i in from_(_FIRST_FREE) if i not in set(places.values()))
     for label in labels:
         if label not in places:
@@ -170,27 +171,25 @@ def add_legend(figure: Figure, handles: Mapping[str, Artist]) -> None:
     )
 
 
-def mark_neutral(
-    axis: Axes, value: float, text: str = '', vertical: bool = False
-) -> None:
-    """Mark the value that means no difference, such as a gain of 0.
+def mark_neutral(axis: Axes, value: float, text: str = '') -> None:
+    """Mark the height that means no difference, such as a gain of 0.
 
     Args:
         axis (Axes): The panel.
-        value (float): The value.
+        value (float): The height.
         text (str): What it means. Defaults to ''.
-        vertical (bool): Whether values go to the right. Defaults to False: up.
     """
-    line = axis.axvline if vertical else axis.axhline
-    line(value, color='0.4', linewidth=0.8, zorder=1)
-    if vertical:
-        where = {'xy': (value, 0.98), 'xycoords': ('data', 'axes fraction')}
-        shift = {'xytext': (2, 0), 'va': 'top', 'ha': 'left', 'rotation': 90}
-    else:
-        where = {'xy': (0.99, value), 'xycoords': ('axes fraction', 'data')}
-        shift = {'xytext': (0, 1), 'va': 'bottom', 'ha': 'right'}
+    axis.axhline(value, color='0.4', linewidth=0.8, zorder=1)
     axis.annotate(
-        text, **where, **shift, textcoords='offset points', color='0.4', fontsize=7
+        text,
+        (0.99, value),
+        xycoords=('axes fraction', 'data'),
+        xytext=(0, 1),
+        textcoords='offset points',
+        ha='right',
+        va='bottom',
+        color='0.4',
+        fontsize=7,
     )
 
 

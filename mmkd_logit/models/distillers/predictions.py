@@ -139,7 +139,8 @@ def predict(model: BaseModel, layer: str, loader: DataLoader) -> Predictions:
     finally:
         for module, training in modes:
             module.training = training
-    return Predictions(*(torch.cat(part) for part in zip(*parts)))
+    features, logits, labels = (torch.cat(part) for part in zip(*parts))
+    return Predictions(features, logits, labels)
 
 
 @torch.no_grad()
@@ -164,7 +165,8 @@ def predict_as_teacher(model: LogitDistiller, loader: DataLoader) -> Predictions
         several = [given] if isinstance(given, Tensor) else given
         logits = model.teacher.average(several).float().cpu()
         parts.append((logits[:, :0], logits, labels))
-    return Predictions(*(torch.cat(part) for part in zip(*parts)))
+    features, logits, labels = (torch.cat(part) for part in zip(*parts))
+    return Predictions(features, logits, labels)
 
 
 def _labels(data_samples: Sequence[Any]) -> Tensor:
