@@ -161,7 +161,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
                     'teacher_ms': 1000 * median(teacher),
                     'student_ms': 1000 * median(student),
                     'ratio': median(ratios),
-                    'ratio_quartiles': quantiles(ratios, n=4)[::2],
+                    'ratio_quartiles': quantiles(ratios, n=4, method='inclusive')[::2],
                 }
             )
     return found
