@@ -186,7 +186,9 @@ def draw(
     results = {line.name: line.values('last') for line in report.lines}
     of_teacher = report.teacher.values('last') if report.teacher else []
     teacher = of_teacher[0] if of_teacher else None
-    picture = plot_seeds(results, report.intervals(), report.metric, teacher)
+    # Where rows have baselines of their own, no line is that of no gain for all.
+    (baseline,) = report.baselines if len(report.baselines) == 1 else (None,)
+    picture = plot_seeds(results, report.intervals(), report.metric, teacher, baseline)
     picture.savefig(out / 'table.png', dpi=110)
     if curves is None:
         return

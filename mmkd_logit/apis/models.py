@@ -14,6 +14,7 @@ from mmengine.device import get_device
 from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import Runner
+from torch import Tensor, nn
 
 from mmkd_logit.apis.config import check_data
 from mmkd_logit.checkpoint import load_strictly, read_checkpoint, weights_of
@@ -147,25 +148,34 @@ def load_model(config: str, checkpoint: str, label: str) -> tuple[Config, BaseMo
 
 
 def load_segmentors(
-    models: Sequence[Sequence[str]],
+    models: Sequence[Sequence[str]], least: int = 1
 ) -> tuple[dict[str, BaseModel], Any]:
     """Build segmentors and load their weights.
 
     Args:
         models (Sequence[Sequence[str]]): Label, config and checkpoint of each, as
             ``--model`` gives them.
+        least (int): How many are needed. Defaults to 1.
 
     Returns:
         tuple[dict[str, BaseModel], Dataset]: The models by their labels, and the test
         set of the first config.
 
     Raises:
-        SystemExit: If a model is no segmentor, or a label is given twice.
+        SystemExit: If there are too few models, one is no segmentor, a label is given
+            twice, or a teacher is to be taken from a distiller.
     """
+    if len(models) < least:
+        raise SystemExit('--model: name the teacher and a plain student at least.')
     loaded: dict[str, BaseModel] = {}
     for label, config, checkpoint in models:
         if label in loaded:
             raise SystemExit(f'Two models are called {label!r}. Give one another name.')
+        if checkpoint == _TEACHER:
+            raise SystemExit(
+                f'{label}: of segmentors, name the config of the teacher itself and '
+                'its checkpoint.'
+            )
         cfg, model = load_model(config, checkpoint, label)
         if task_of(getattr(model, 'student', model)) is not SegmentationTask:
             raise SystemExit(
@@ -189,9 +199,117 @@ def segment(model: BaseModel, sample: dict[str, Any]) -> np.ndarray:
     Returns:
         np.ndarray: Class indices, of the size of the original image.
     """
+    return _test_step(model, sample).pred_sem_seg.data[0].cpu().numpy()
+
+
+def _test_step(model: BaseModel, sample: dict[str, Any]) -> Any:
     batch = {key: [value] for key, value in copy.deepcopy(sample).items()}
     (prediction,) = model.test_step(batch)
-    return prediction.pred_sem_seg.data[0].cpu().numpy()
+    return prediction
+
+
+def is_segmentor(config: str) -> bool:
+    """Tell whether a config is that of a segmentor.
+
+    Args:
+        config (str): Config file of a plain model or a distiller.
+
+    Returns:
+        bool: Whether it is; of a distiller, whether its student is.
+    """
+    model = build_model(Config.fromfile(config))
+    return task_of(getattr(model, 'student', model)) is SegmentationTask
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Count the parameters that a prediction needs.
+
+    Args:
+        model (nn.Module): The model; of a distiller, the student is taken.
+
+    Returns:
+        int: Their number, without those of the auxiliary head of a segmentor.
+    """
+    plain = model.student if isinstance(model, LogitDistiller) else model
+    return sum(
+        value.numel()
+        for name, value in plain.named_parameters()
+        if not name.startswith('auxiliary_head.')
+    )
+
+
+@torch.no_grad()
+def predict_segmentors(
+    models: Sequence[Sequence[str]], samples: int, pixels: int = 20000
+) -> tuple[dict[str, Predictions], dict[str, tuple[float, float]]]:
+    """Collect logits of several segmentors at the same pixels, and score them.
+
+    All models see the images through the test pipeline of the first config.
+
+    Args:
+        models (Sequence[Sequence[str]]): Label, config and checkpoint of each.
+        samples (int): Largest number of images.
+        pixels (int): About how many pixels to take from all images together, at random
+            among those that are not ignored. Defaults to 20000.
+
+    Returns:
+        tuple: Predictions by label, without features; and by label the mean IoU over
+        the classes that occur and the accuracy, in % of all pixels of these images.
+
+    Raises:
+        SystemExit: If there are fewer than two models, one is no segmentor of two
+            classes or more, or a label is given twice.
+    """
+    loaded, dataset = load_segmentors(models, least=2)
+    classes = len(dataset.metainfo['classes'])
+    indices = sample_indices(len(dataset), samples)
+    each = max(1, pixels // len(indices))
+    generator = torch.Generator().manual_seed(0)
+    logits: dict[str, list[Tensor]] = {label: [] for label in loaded}
+    # Pixels of each pair of a true and a named class.
+    pairs = {label: torch.zeros(classes, classes).long() for label in loaded}
+    labels = []
+    for index in indices:
+        sample = dataset[index]
+        truth = sample['data_samples'].gt_sem_seg.data.flatten().long()
+        valid = ((truth >= 0) & (truth < classes)).nonzero()[:, 0]
+        chosen = valid[torch.randperm(len(valid), generator=generator)[:each]]
+        labels.append(truth[chosen])
+        for label, model in loaded.items():
+            found = _test_step(model, sample)
+            given = found.seg_logits.data.cpu().flatten(1)
+            if given.shape != (classes, len(truth)) or classes < 2:
+                raise SystemExit(
+                    f'{label} gives logits of the shape '
+                    f'{tuple(found.seg_logits.data.shape)}, but the test set has '
+                    f'{classes} classes and labels of the shape '
+                    f'{tuple(sample["data_samples"].gt_sem_seg.data.shape[-2:])}. '
+                    'Take segmentors with a logit for each of two or more classes.'
+                )
+            logits[label].append(given[:, chosen].T.float())
+            named = found.pred_sem_seg.data.cpu().flatten().long()
+            both = classes * truth[valid] + named[valid]
+            counted = torch.bincount(both, minlength=classes**2)
+            pairs[label] += counted.view(classes, classes)
+    everywhere = torch.cat(labels)
+    predictions = {
+        label: Predictions(
+            everywhere.new_empty(len(everywhere), 0),
+            torch.cat(parts),
+            everywhere,
+            count_parameters(loaded[label]),
+        )
+        for label, parts in logits.items()
+    }
+    return predictions, {label: _scores(each) for label, each in pairs.items()}
+
+
+def _scores(pairs: Tensor) -> tuple[float, float]:
+    """Mean IoU and accuracy, %, of the pixels of each true and named class."""
+    right = pairs.diag()
+    union = pairs.sum(0) + pairs.sum(1) - right
+    iou = (right / union)[union > 0].mean().item()
+    return 100 * iou, 100 * (right.sum() / pairs.sum()).item()
 
 
 def predict_models(
@@ -285,8 +403,13 @@ def _predict(
     if isinstance(model, LogitDistiller) and as_teacher:
         model.class_names = class_names(like.dataset)
         model.load_teacher()
-        return predict_as_teacher(model, loader), meta
-    return predict(classifier, layer, loader), meta
+        found = predict_as_teacher(model, loader)
+        modules = [each.module for each in model.teacher.members.values()]
+    else:
+        found = predict(classifier, layer, loader)
+        modules = [classifier]
+    parameters = sum(map(count_parameters, modules))
+    return found._replace(parameters=parameters), meta
 
 
 def _distiller(config: str, label: str) -> tuple[Config, LogitDistiller]:

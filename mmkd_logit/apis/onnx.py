@@ -49,6 +49,12 @@ class ExportedModel(nn.Module):
         self.register_buffer('std', std)
         self.eval()
 
+    @property
+    def in_channels(self) -> int:
+        """Channels of the images."""
+        # The first layer of every backbone is a convolution without groups.
+        return next(p.shape[1] for p in self.parameters() if p.ndim == 4)
+
     def normalize(self, images: Tensor) -> Tensor:
         """What the ``data_preprocessor`` does to pixels from 0 to 255.
 

@@ -152,7 +152,7 @@ class Report:
             rows = [run for run in done if not run.is_teacher]
             results = _teacher_in_logs(suite.metric, rows)
             teacher = Line('teacher', '', {}, results) if results else None
-        made_with = {'threads': threads, **_hardware(), 'versions': _versions()}
+        made_with = {'threads': threads, **hardware(), 'versions': _versions()}
         return cls(suite.name, suite.metric, suite.baseline, lines, teacher, made_with)
 
     @property
@@ -397,7 +397,8 @@ def _tex(text: str) -> str:
     return text
 
 
-def _hardware() -> dict[str, Any]:
+def hardware() -> dict[str, Any]:
+    """Processor, number of cores, and GPUs of this machine."""
     processor = platform.processor() or platform.machine()
     cpuinfo = Path('/proc/cpuinfo')
     if cpuinfo.is_file():

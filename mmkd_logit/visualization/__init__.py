@@ -23,6 +23,7 @@ from mmkd_logit.visualization.segmentation import plot_segmentations
 from mmkd_logit.visualization.style import (
     line_style,
     make_panels,
+    model_styles,
     picture_path,
     printed,
     save,
@@ -38,6 +39,7 @@ __all__ = [
     'line_style',
     'log_files',
     'make_panels',
+    'model_styles',
     'picture_path',
     'plot_class_iou',
     'plot_comparison',

@@ -10,7 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy import ndimage
 
-from mmkd_logit.visualization.style import line_style, printed
+from mmkd_logit.visualization.style import (
+    add_legend,
+    mark_neutral,
+    model_styles,
+    printed,
+    wrapped,
+)
 
 # The largest distance to a boundary, in pixels, and size of an object, in pixels, of
 # each bin but the last.
@@ -187,7 +193,8 @@ def plot_class_iou(
     """IoU of each class, and gain by distance to a boundary and by size of an object.
 
     Args:
-        scores (Mapping[str, PixelScores]): Of each model, on the same images.
+        scores (Mapping[str, PixelScores]): Of each model, on the same images; the first
+            is the teacher.
         plain (str): The model that gains are taken over.
         classes (Sequence[str]): Names of the classes. Those that never occur are left
             out.
@@ -196,6 +203,7 @@ def plot_class_iou(
         Figure: Three panels with one legend; the classes from the largest gain of the
         last model down.
     """
+    styles = model_styles(scores, next(iter(scores)), plain)
     ious = {label: found.iou() for label, found in scores.items()}
     gain = list(ious.values())[-1] - ious[plain]
     order = [i for i in np.argsort(np.nan_to_num(gain)) if np.isfinite(ious[plain][i])]
@@ -205,8 +213,8 @@ def plot_class_iou(
     left = figure.add_subplot(grid[:, 0])
     left.set(title='classes', xlabel='IoU, %', ylim=(-0.7, len(order) - 0.3))
     left.set_yticks(range(len(order)), [classes[i] for i in order])
-    for index, each in enumerate(ious.values()):
-        style = line_style(index) | {'linestyle': 'none'}
+    for label, each in ious.items():
+        style = styles[label] | {'linestyle': 'none'}
         left.plot(each[order], range(len(order)), **style)
     titles = {
         'boundary': f'over {plain}, by distance to a boundary',
@@ -215,15 +223,15 @@ def plot_class_iou(
     for row, (kind, title) in enumerate(titles.items()):
         axis = figure.add_subplot(grid[row, 1])
         names = bin_names(kind)
-        axis.set(title=title, xlabel='pixels', ylabel='gain in accuracy')
+        axis.set(xlabel='pixels', ylabel='gain in accuracy')
+        axis.set_title(wrapped(title, 3.6))
         axis.set_xticks(range(len(names)), names)
-        axis.axhline(0, color='0.6', linewidth=0.8)
-        for index, (label, found) in enumerate(scores.items()):
+        mark_neutral(axis, 0, 'no gain')
+        for label, found in scores.items():
             if label != plain:
                 gains = found.by(kind) - scores[plain].by(kind)
-                axis.plot(range(len(names)), gains, **line_style(index))
-    handles = [Line2D([], [], **line_style(index)) for index in range(len(scores))]
-    figure.legend(
-        handles, list(scores), loc='outside lower center', ncols=3, handlelength=3.5
+                axis.plot(range(len(names)), gains, **styles[label])
+    add_legend(
+        figure, {label: Line2D([], [], **style) for label, style in styles.items()}
     )
     return figure

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from mmkd_logit.functional import mean_off_diagonal
-from mmkd_logit.visualization.style import make_panels, printed
+from mmkd_logit.visualization.style import make_panels, printed, wrapped
 
 # More names than these do not fit beside a panel.
 _MOST_NAMES = 20
@@ -39,7 +39,7 @@ def plot_correlation(
     figure, axes = make_panels(len(differences), columns=3, width=3.0, height=3.3)
     for axis, (title, values) in zip(axes, differences.items()):
         axis.imshow(values, cmap=scale.cmap, norm=norm, interpolation='nearest')
-        axis.set_title(f'{title}\nmean {mean_off_diagonal(values):.4f}')
+        axis.set_title(wrapped(f'{title}\nmean {mean_off_diagonal(values):.4f}'))
         axis.grid(False)
         axis.spines[:].set_visible(True)
         if len(classes) <= _MOST_NAMES:
@@ -53,6 +53,6 @@ def plot_correlation(
         location='bottom',
         fraction=0.05,
         aspect=40,
-        label=f'|correlation of two logits, student - {teacher}|',
+        label=f'|correlation of two logits, student - {teacher}|; 0: as the teacher',
     )
     return figure

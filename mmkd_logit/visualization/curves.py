@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,8 +11,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mmkd_logit.visualization.run_log import Curve
-from mmkd_logit.visualization.style import line_style, make_panels, printed
+from mmkd_logit.visualization.style import (
+    add_legend,
+    make_panels,
+    mark_neutral,
+    model_styles,
+    printed,
+    wrapped,
+)
 
+# A value that neither helps nor hurts, by the group of what is logged.
+_NEUTRAL = {'grad_cos': (0.0, 'unrelated')}
 # Beyond this factor between the largest and the smallest value, a scale is in powers.
 _WIDE = 100.0
 
@@ -24,7 +34,8 @@ def plot_curves(
 
     Args:
         panels (Mapping[str, Mapping[str, Curve]]): For each panel by its title, the
-            curves by their labels. One label is drawn alike in all panels.
+            curves by their labels. One label is drawn alike in all panels, see
+            :func:`model_styles`.
         share_y (bool): Whether all panels have the same vertical scale. Defaults to
             False.
 
@@ -32,49 +43,48 @@ def plot_curves(
         Figure: With one legend for all panels. The scale of a panel is logarithmic if
         its values are positive and span more than a factor of 100.
     """
-    labels = list(dict.fromkeys(name for curves in panels.values() for name in curves))
+    labels = dict.fromkeys(name for curves in panels.values() for name in curves)
+    styles = model_styles(labels)
     means = [
         np.concatenate([curve.mean for curve in curves.values()])
         for curves in panels.values()
     ]
     if share_y:
         means = [np.concatenate(means)] * len(panels)
-    figure, axes = make_panels(len(panels), legend_lines=-(-len(labels) // 3) + 1)
+    figure, axes = make_panels(len(panels))
     handles = {}
     for axis, (title, curves), values in zip(axes, panels.items(), means):
-        axis.set_title(title)
+        axis.set_title(wrapped(title))
         if share_y:
             axis.sharey(axes[0])
         for label, curve in curves.items():
-            handles[label] = draw_curve(axis, curve, labels.index(label))
+            place = list(labels).index(label)
+            handles[label] = draw_curve(axis, curve, styles[label], place)
         _set_scale(axis, values)
+        groups = {name.partition('/')[0] for name in (title, *curves)}
+        for value, text in (_NEUTRAL[each] for each in groups & set(_NEUTRAL)):
+            mark_neutral(axis, value, text)
         axis.set_xlabel(' / '.join(dict.fromkeys(c.unit for c in curves.values())))
-    figure.legend(
-        list(handles.values()),
-        list(handles),
-        loc='outside lower center',
-        ncols=min(3, len(labels)),
-        handlelength=3.5,
-    )
+    add_legend(figure, handles)
     return figure
 
 
-def draw_curve(axis: Axes, curve: Curve, index: int) -> Line2D:
+def draw_curve(axis: Axes, curve: Curve, style: dict[str, Any], place: int) -> Line2D:
     """Draw one curve: mean, markers, and the band of one standard deviation.
 
     Args:
         axis (Axes): The panel.
         curve (Curve): The curve.
-        index (int): Its place in the legend, which decides how it looks.
+        style (dict[str, Any]): How it looks.
+        place (int): Its place in the legend, which decides where its markers are.
 
     Returns:
         Line2D: The handle for a legend.
     """
-    style = line_style(index)
     # Markers of neighbours are apart where the lines run together.
     every = max(1, len(curve.steps) // 7)
     (line,) = axis.plot(
-        curve.steps, curve.mean, markevery=(index % every, every), **style
+        curve.steps, curve.mean, markevery=(place % every, every), **style
     )
     if len(curve.values) > 1:
         low, high = curve.mean - curve.deviation, curve.mean + curve.deviation
@@ -90,4 +100,4 @@ def _set_scale(axis: Axes, values: np.ndarray) -> None:
     if 0 < values.min() < values.max() / _WIDE:
         axis.set_yscale('log')
     elif values.min() < 0 < values.max():
-        axis.axhline(0, color='0.4', linewidth=0.8, zorder=1)
+        mark_neutral(axis, 0)

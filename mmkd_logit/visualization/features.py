@@ -9,7 +9,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from mmkd_logit.visualization.style import line_style, make_panels, printed
+from mmkd_logit.visualization.style import (
+    add_legend,
+    line_style,
+    make_panels,
+    printed,
+    wrapped,
+)
+
+# A legend of more classes than these is longer than the panels are high.
+_MOST_NAMES = 40
 
 
 def embed(features: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -43,9 +52,9 @@ def embed(features: np.ndarray, seed: int = 0) -> np.ndarray:
 def plot_features(
     points: Mapping[str, np.ndarray], labels: np.ndarray, classes: Sequence[str]
 ) -> Figure:
-    """One panel a model; the mark of an image is the number of its class.
+    """One panel a model; colour and mark of an image are those of its class.
 
-    A large number is where the middle of its class is.
+    The number of a class is where the middle of it is.
 
     Args:
         points (Mapping[str, np.ndarray]): For each model, points of shape (N, 2).
@@ -53,36 +62,32 @@ def plot_features(
         classes (Sequence[str]): Names of the classes, in the order of the indices.
 
     Returns:
-        Figure: With a legend of the classes, if their names are not the numbers.
+        Figure: With a legend of the classes, up to 40 of them.
     """
     present = np.unique(labels).tolist()
-    marks = [(index, _mark(index, place)) for place, index in enumerate(present)]
-    named = any(classes[index] != str(index) for index in present)
-    legend_lines = -(-len(present) // 4) if named else 0
-    figure, axes = make_panels(len(points), height=3.1, legend_lines=legend_lines)
+    marks = {
+        index: line_style(place) | {'linestyle': 'none', 'markersize': 4}
+        for place, index in enumerate(present)
+    }
+    figure, axes = make_panels(len(points), height=3.1)
     for axis, (title, where) in zip(axes, points.items()):
-        axis.set_title(title)
+        axis.set_title(wrapped(title))
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(True)
-        for index, mark in marks:
-            axis.plot(*where[labels == index].T, **mark, alpha=0.5)
+        for index, mark in marks.items():
+            axis.plot(*where[labels == index].T, **mark, alpha=0.5, markeredgewidth=0)
         for index in present:
             x, y = np.median(where[labels == index], axis=0)
-            text = axis.text(x, y, str(index), size=13, weight='bold', ha='center')
+            text = axis.text(x, y, str(index), size=9, weight='bold', ha='center')
             text.set(
-                va='center', path_effects=[withStroke(linewidth=3, foreground='w')]
+                va='center', path_effects=[withStroke(linewidth=2, foreground='w')]
             )
-    if named:
-        handles = [Line2D([], [], label=classes[i], **mark) for i, mark in marks]
-        figure.legend(handles=handles, loc='outside lower center', ncols=4)
+    if len(present) > _MOST_NAMES:
+        return figure
+    handles = {_numbered(i, classes[i]): Line2D([], [], **marks[i]) for i in present}
+    add_legend(figure, handles)
     return figure
 
 
-def _mark(index: int, place: int) -> dict:
-    return {
-        'color': line_style(place)['color'],
-        'marker': f'${index}$',
-        'linestyle': 'none',
-        'markersize': 4 + 2 * (len(str(index)) - 1),
-        'markeredgewidth': 0.4,
-    }
+def _numbered(index: int, name: str) -> str:
+    return name if name == str(index) else f'{index} {name}'

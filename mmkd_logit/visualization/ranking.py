@@ -3,48 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from torch import Tensor
 
-from mmkd_logit.visualization.style import line_style, make_panels, printed
+from mmkd_logit.visualization.style import (
+    add_legend,
+    mark_neutral,
+    model_styles,
+    printed,
+    wrapped,
+)
+
+_COLUMNS = 4
+_HEIGHT = 2.6
 
 
 @printed
 def plot_ranking(
-    shares: Mapping[str, Tensor],
+    shares: Mapping[str, Mapping[str, Tensor]],
     divergence: Mapping[str, Tensor],
     tau: Mapping[str, Tensor],
 ) -> Figure:
     """Gradient of each rank of the teacher, and Kendall's tau of each row.
 
     Args:
-        shares (Mapping[str, Tensor]): For each loss, the share of the gradient that
-            goes to each rank of the teacher, shape (C,).
+        shares (Mapping[str, Mapping[str, Tensor]]): For each loss, and for each student
+            under it, the share of the gradient that goes to each rank of the teacher,
+            shape (C,).
         divergence (Mapping[str, Tensor]): For each student, the KL divergence of each
             row from the teacher, shape (N,).
         tau (Mapping[str, Tensor]): For each student, Kendall's tau of its logits and
             the teacher's for each row, shape (N,).
 
     Returns:
-        Figure: On the left the shares; on the right a point a row, its KL divergence
-        from the teacher and its Kendall's tau.
+        Figure: Above a panel a loss, with a line a student. Below a panel a student,
+        at most four side by side, with a point a row: its KL divergence from the
+        teacher and its Kendall's tau.
     """
-    figure, (left, right) = make_panels(
-        2, columns=2, width=4.2, height=3.0, legend_lines=len(shares)
+    styles = model_styles(tau)
+    columns = min(_COLUMNS, len(tau))
+    below = -(-len(tau) // columns)
+    width = max(3.0 * len(shares), 2.4 * columns)
+    figure = Figure(figsize=(width, _HEIGHT * (1 + below)), layout='constrained')
+    parts: Any = figure.subfigures(2, 1, height_ratios=[1, below])
+    upper, lower = parts
+    losses = upper.subplots(1, len(shares), squeeze=False, sharey=True)[0]
+    for axis, (loss, by_student) in zip(losses, shares.items()):
+        axis.set_title(loss)
+        axis.set_xlabel("rank in the teacher's probabilities")
+        for label, share in by_student.items():
+            every = max(1, len(share) // 10)
+            ranks = range(1, len(share) + 1)
+            axis.plot(ranks, share, markevery=every, **styles[label])
+        mark_neutral(axis, 1 / len(share), 'even')
+    losses[0].set_ylabel('share of gradient')
+    losses[0].set_ylim(0, None)
+    panels = lower.subplots(below, columns, squeeze=False, sharex=True, sharey=True)
+    for axis, (label, taus) in zip(panels.flat, tau.items()):
+        points = {'linestyle': '', 'markersize': 3, 'alpha': 0.4}
+        axis.plot(divergence[label], taus, **styles[label] | points)
+        axis.set_title(wrapped(f'{label}\nmean {taus.mean():.3f}', 2.4))
+        axis.set_xscale('log')
+    for axis in panels.flat[len(tau) :]:
+        axis.remove()
+    lower.supxlabel('KL divergence of a row', size=9)
+    lower.supylabel("Kendall's tau of a row", size=9)
+    add_legend(
+        figure, {label: Line2D([], [], **style) for label, style in styles.items()}
     )
-    left.set(xlabel="rank in the teacher's probabilities", ylabel='share of gradient')
-    for index, (label, share) in enumerate(shares.items()):
-        ranks = range(1, len(share) + 1)
-        every = max(1, len(share) // 10)
-        left.plot(ranks, share, label=label, markevery=every, **line_style(index))
-    left.set_ylim(0, None)
-    right.set(xlabel='KL divergence of a row', ylabel="Kendall's tau of a row")
-    right.set_xscale('log')
-    for index, (label, taus) in enumerate(tau.items()):
-        style = line_style(index) | {'linestyle': '', 'markersize': 3, 'alpha': 0.6}
-        shown = f'{label}: mean {taus.mean():.3f}'
-        right.plot(divergence[label], taus, label=shown, **style)
-    for axis in (left, right):
-        axis.legend(loc='upper center', bbox_to_anchor=(0.5, -0.18), handlelength=3.5)
     return figure

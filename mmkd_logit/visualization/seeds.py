@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from mmkd_logit.visualization.style import line_style, printed
+from mmkd_logit.visualization.style import model_styles, printed
 
 
 @printed
@@ -16,6 +16,7 @@ def plot_seeds(
     intervals: Mapping[str, tuple[float, float]],
     metric: str,
     teacher: float | None = None,
+    baseline: str | None = None,
 ) -> Figure:
     """A dot for each seed, the mean, and its interval.
 
@@ -26,11 +27,14 @@ def plot_seeds(
             for those that have one.
         metric (str): Name of the values.
         teacher (float, optional): Where a line shows the teacher. Defaults to None.
+        baseline (str, optional): Label at whose mean a line shows no gain. Defaults to
+            None.
 
     Returns:
         Figure: One panel.
     """
     labels = list(results)
+    styles = model_styles(labels, plain=baseline)
     figure = Figure(figsize=(6.0, 0.9 + 0.34 * len(labels)), layout='constrained')
     axis = figure.subplots()
     for place, label in enumerate(labels):
@@ -46,14 +50,17 @@ def plot_seeds(
                 alpha=0.5,
                 solid_capstyle='butt',
             )
-        colour = line_style(1)['color']
+        colour = styles[label]['color']
         axis.plot(values, [place] * len(values), 'o', color=colour, alpha=0.75)
         axis.plot([values.mean()] * 2, [place - 0.28, place + 0.28], color='black')
-    if teacher is not None:
-        axis.axvline(teacher, color='0.3', linestyle='--', linewidth=1.0)
+    marks = [] if teacher is None else [('teacher', teacher, '--')]
+    if baseline is not None and len(results[baseline]):
+        marks.append(('no gain', float(np.mean(results[baseline])), '-'))
+    for text, value, dashes in marks:
+        axis.axvline(value, color='0.4', linestyle=dashes, linewidth=1.0, zorder=1)
         axis.annotate(
-            'teacher',
-            (teacher, 1.0),
+            text,
+            (value, 1.0),
             xycoords=('data', 'axes fraction'),
             ha='center',
             va='bottom',

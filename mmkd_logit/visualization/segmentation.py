@@ -8,7 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from mmkd_logit.visualization.style import printed
+from mmkd_logit.visualization.style import add_legend, printed
+
+# What is no class has the first of these colours that no class has.
+_IGNORED = (0, 0, 0), (255, 255, 255), (128, 128, 128), (255, 0, 255)
 
 
 @printed
@@ -25,19 +28,24 @@ def plot_segmentations(
             may have another size.
         label_maps (Mapping[str, Sequence[np.ndarray]]): For each source, such as
             'truth' or 'student', a map of class indices (H, W) for each image. What is
-            no class is black.
+            no class is ignored.
         classes (Sequence[str]): Names of the classes.
         palette (Sequence[Sequence[int]]): RGB colour of each class, 0 to 255.
 
     Returns:
-        Figure: With a legend of the classes that occur.
+        Figure: With a legend of the classes that occur, and of ignored pixels.
     """
-    colours = np.zeros((256, 3), np.uint8)
-    colours[: len(palette)] = palette
+    taken = {tuple(colour) for colour in palette}
+    none = next((each for each in _IGNORED if each not in taken), _IGNORED[0])
+    colours = np.array([*palette, none], np.uint8)
+    label_maps = {
+        source: [_known(each, len(palette)) for each in maps]
+        for source, maps in label_maps.items()
+    }
     titles = ['image', *label_maps]
     heights = [2.6 * image.shape[0] / image.shape[1] for image in images]
     figure = Figure(
-        figsize=(2.6 * len(titles), sum(heights) + 0.7), layout='constrained'
+        figsize=(2.6 * len(titles), sum(heights) + 0.4), layout='constrained'
     )
     axes = figure.subplots(
         len(images), len(titles), squeeze=False, height_ratios=heights
@@ -46,26 +54,25 @@ def plot_segmentations(
         shown = [image, *(colours[maps[row]] for maps in label_maps.values())]
         for axis, picture in zip(axes[row], shown):
             axis.imshow(picture, interpolation='nearest')
-            axis.set_axis_off()
+            axis.set(xticks=[], yticks=[])
+            axis.grid(False)
+            axis.spines[:].set(visible=True, color='0.6')
     for axis, title in zip(axes[0], titles):
         axis.set_title(title)
+    names = [*classes, 'ignored']
     present = sorted({i for maps in label_maps.values() for i in _indices(maps)})
-    handles = [
-        Patch(color=_unit(palette[index]), label=classes[index])
-        for index in present
-        if index < len(classes)
-    ]
-    figure.legend(
-        handles=handles, loc='outside lower center', ncols=min(10, len(handles))
+    add_legend(
+        figure,
+        {names[i]: Patch(facecolor=colours[i] / 255, edgecolor='0.6') for i in present},
     )
     return figure
+
+
+def _known(label_map: np.ndarray, classes: int) -> np.ndarray:
+    """A map whose pixels of no class have the index after the last class."""
+    return np.where((label_map >= 0) & (label_map < classes), label_map, classes)
 
 
 def _indices(maps: Sequence[np.ndarray]) -> set[int]:
     """Class indices that occur in maps, which may be of different sizes."""
     return {int(index) for each in maps for index in np.unique(each)}
-
-
-def _unit(colour: Sequence[int]) -> tuple[float, float, float]:
-    red, green, blue = (value / 255 for value in colour)
-    return red, green, blue

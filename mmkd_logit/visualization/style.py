@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Mapping, Sequence
+import re
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count as from_
 from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Colours that colour-blind readers tell apart. With as many markers as there are
-# colours and another number of dashes, no two of 28 lines are the same in grey.
+# Colours that colour-blind readers tell apart. The numbers of colours, markers and
+# dashes have no common factor: 63 marks differ, and 36 lines differ in grey.
 _COLOURS = '#000000', '#d55e00', '#0072b2', '#009e73', '#cc79a7', '#e69f00', '#56b4e9'
-_MARKERS = 'o', 's', '^', 'D', 'v', 'P', 'X'
+_MARKERS = 'o', 's', '^', 'D', 'v', 'P', 'X', '<', '*'
 _DASHES = '-', '--', '-.', ':'
+# A label with one of these words has the style of that place, in every figure. What is
+# added to a method comes before the method: 'KD + Kendall's tau' is not KD.
+_PLACES = {'teacher': 0, 'plain': 1, "kendall's": 5, 'mcld': 4, 'dhkd': 3, 'kd': 2}
+_FIRST_FREE = 2
 _FORMATS = '.png', '.pdf', '.svg'
 
 printed = rc_context(
@@ -56,12 +64,56 @@ def line_style(index: int) -> dict[str, Any]:
     }
 
 
+def model_styles(
+    labels: Iterable[str], teacher: str | None = None, plain: str | None = None
+) -> dict[str, dict[str, Any]]:
+    """How each model is drawn: a method looks alike in all panels, figures and tools.
+
+    The teacher, the plain student, KD, DHKD, MCLD and Kendall's tau are known by a word
+    of their labels; of two labels with it, the shorter counts. Any other label takes
+    the first style that is free.
+
+    Args:
+        labels (Iterable[str]): What the models are called.
+        teacher (str, optional): Label of the teacher, whatever its words. Defaults to
+            None.
+        plain (str, optional): Label of the plain student, likewise. Defaults to None.
+
+    Returns:
+        dict[str, dict[str, Any]]: For each label, keyword arguments of ``Axes.plot``.
+
+    Example:
+        >>> from mmkd_logit.visualization import model_styles
+        >>> model_styles(['teacher', 'DHKD'])['DHKD']['color']
+        '#009e73'
+        >>> model_styles(['plain student', 'mine', 'DHKD student'])['mine']['color']
+        '#0072b2'
+    """
+    labels = list(labels)
+    places: dict[str, int] = {}
+    if teacher in labels:
+        places[teacher] = 0
+    if plain in labels:
+        places[plain] = 1
+    for label in sorted(labels, key=lambda each: len(each.split())):
+        place = _known_place(label)
+        if label in places or place is None or place in places.values():
+            continue
+        places[label] = place
+    free = (i for i in from_(_FIRST_FREE) if i not in set(places.values()))
+    for label in labels:
+        if label not in places:
+            places[label] = next(free)
+    return {label: line_style(places[label]) for label in labels}
+
+
+def _known_place(label: str) -> int | None:
+    words = re.findall(r"[a-z']+", label.lower())
+    return next((place for word, place in _PLACES.items() if word in words), None)
+
+
 def make_panels(
-    count: int,
-    columns: int = 3,
-    width: float = 3.0,
-    height: float = 2.5,
-    legend_lines: int = 0,
+    count: int, columns: int = 3, width: float = 3.0, height: float = 2.5
 ) -> tuple[Figure, list[Axes]]:
     """A figure of panels of one size.
 
@@ -70,21 +122,75 @@ def make_panels(
         columns (int): Largest number of panels side by side. Defaults to 3.
         width (float): Width of a panel in inches. Defaults to 3.0.
         height (float): Height of a panel in inches. Defaults to 2.5.
-        legend_lines (int): Lines of text of a legend below. Defaults to 0.
 
     Returns:
         tuple[Figure, list[Axes]]: The figure and its panels, row by row.
     """
     columns = min(columns, count)
     rows = -(-count // columns)
-    figure = Figure(
-        figsize=(max(width * columns, 4.0), height * rows + 0.22 * legend_lines),
-        layout='constrained',
-    )
+    size = max(width * columns, 4.0), height * rows
+    figure = Figure(figsize=size, layout='constrained')
     axes = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
     for spare in axes[count:]:
         spare.remove()
     return figure, axes[:count]
+
+
+def wrapped(title: str, width: float = 3.0) -> str:
+    """Break a title into lines that fit above a panel.
+
+    Args:
+        title (str): The title.
+        width (float): Width of the panel in inches. Defaults to 3.0.
+
+    Returns:
+        str: The title, its own line breaks kept.
+    """
+    letters = int(11 * width)
+    lines = (textwrap.wrap(line, letters) or [''] for line in title.splitlines())
+    return '\n'.join(part for parts in lines for part in parts)
+
+
+def add_legend(figure: Figure, handles: Mapping[str, Artist]) -> None:
+    """Put a legend below all panels, and make the figure higher by it.
+
+    Args:
+        figure (Figure): The figure.
+        handles (Mapping[str, Artist]): What stands before each label.
+    """
+    letters = max(map(len, handles)) + 7
+    columns = min(max(1, int(12 * figure.get_figwidth() / letters)), len(handles), 10)
+    rows = -(-len(handles) // columns)
+    figure.set_figheight(figure.get_figheight() + 0.22 * rows + 0.1)
+    figure.legend(
+        list(handles.values()),
+        list(handles),
+        loc='outside lower center',
+        ncols=columns,
+        handlelength=3.0,
+    )
+
+
+def mark_neutral(axis: Axes, value: float, text: str = '') -> None:
+    """Mark the height that means no difference, such as a gain of 0.
+
+    Args:
+        axis (Axes): The panel.
+        value (float): The height.
+        text (str): What it means. Defaults to ''.
+    """
+    axis.axhline(value, color='0.4', linewidth=0.8, zorder=1)
+    axis.annotate(
+        text,
+        (0.99, value),
+        xycoords=('axes fraction', 'data'),
+        xytext=(0, 1),
+        textcoords='offset points',
+        ha='right',
+        va='bottom',
+        color='0.4',
+        fontsize=7,
+    )
 
 
 def picture_path(text: str) -> Path:

@@ -214,6 +214,9 @@ def test_comparison(
     assert [row['label'] for row in students] == ['plain', 'distilled']
     accuracy = scalars(plain / 'seed0', 'accuracy/top1')[-1]
     assert float(students[0]['accuracy, %']) == pytest.approx(accuracy)
+    layers = MODELS.build(Config.fromfile(PLAIN).model).parameters()
+    millions = sum(each.numel() for each in layers) / 1e6
+    assert [float(row['params, M']) for row in students] == [millions] * 2
     assert teacher['agreement, %'] == teacher['tau'] == teacher['KL'] == ''
     labels = np.array(Digits('test').get_gt_labels())
     log_t = log_softmax(logits['teacher'].double().numpy(), axis=1)

@@ -1,9 +1,14 @@
 """The benchmarks run; what they measure is not for a test."""
 
+import json
 from pathlib import Path
 
 import pytest
-from command_lines import REPO, run
+import torch
+from command_lines import CONFIGS, REPO, call, last_words, run
+from mmengine.config import Config
+
+from mmkd_logit.registry import MODELS
 
 
 @pytest.mark.parametrize(
@@ -27,3 +32,40 @@ def test_quick(script: str, rows: list[str], tmp_path: Path) -> None:
     result = run('python', tool, '--quick', cwd=tmp_path, env=wide)
     for row in rows:
         assert row in result.stdout
+
+
+def test_latency(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(REPO / 'tools' / 'benchmarks'))
+    threads = torch.get_num_threads()
+    config, out = CONFIGS / 'dhkd' / 'res20_res8w8_digitpairs.py', tmp_path / 'a.json'
+    settings = ('--shape', '8', '16', '--rounds', '2', '--batches', '1', '3')
+    call('benchmarks/latency', config, out, *settings, '--threads', str(threads))
+
+    found = json.loads(out.read_text())
+    cfg = Config.fromfile(config)
+    student = MODELS.build(cfg.model.student)
+    parameters = sum(each.numel() for each in student.parameters())
+    assert found['models']['student']['parameters'] == parameters
+    # The file holds the weights in float32, and little else.
+    size = found['models']['student']['bytes']
+    assert 4 * parameters < size < 4 * parameters + 150_000
+    assert found['models']['teacher']['bytes'] > size
+    measured = [(each['batch'], each['engine']) for each in found['latency']]
+    engines = ('torch', 'onnxruntime')
+    assert measured == [(batch, engine) for batch in (1, 3) for engine in engines]
+    for each in found['latency']:
+        low, high = each['ratio_quartiles']
+        assert 0 < low <= each['ratio'] <= high
+    head, _, *rows = out.with_suffix('.md').read_text().splitlines()
+    assert head == '|  | teacher | student | student / teacher |'
+    assert [row.split(' | ')[0] for row in rows] == [
+        '| parameters, M',
+        '| ONNX file, MiB',
+        '| 1 image, PyTorch, ms',
+        '| 1 image, onnxruntime, ms',
+        '| 3 images, PyTorch, ms',
+        '| 3 images, onnxruntime, ms',
+    ]
+    plain = CONFIGS / 'baseline' / 'res8w8_digitpairs.py'
+    said = last_words('benchmarks/latency', plain, tmp_path / 'b.json', *settings)
+    assert 'must be the config of a distiller' in said

@@ -32,10 +32,10 @@ def test_pixels_go_in_and_logits_of_any_batch_come_out(
     student: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     out = tmp_path / 'student.onnx'
-    call(EXPORT, DIGITS, student, out, '--preprocess', '--latency', '1')
+    call(EXPORT, DIGITS, student, out, '--preprocess')
     said = capsys.readouterr().out
     assert f'{out} takes pixels from 0 to 255, N x 1 x 8 x 8.' in said
-    assert '8 test images: they differ by' in said and 'onnxruntime' in said
+    assert '8 test images: they differ by' in said
     assert [path.name for path in tmp_path.iterdir()] == ['student.onnx']
 
     model = build_model(Config.fromfile(DIGITS)).student.eval()

@@ -405,3 +405,43 @@ def test_plot_class_iou(cwd: Path, dhkd: Path, wide: Path) -> None:
         assert f'{label}: mIoU {sum(ious) / len(ious):.2f}' in result.stdout
     gains = [float(row['gain']) for row in rows if row['label'] == 'distilled']
     assert not any(gain for gain in gains if gain == gain)
+
+
+def test_compare_models(cwd: Path, dhkd: Path, wide: Path) -> None:
+    compare = REPO / 'tools' / 'analysis_tools' / 'compare_models.py'
+    student = ('--model', 'student', PLAIN, dhkd / 'student_last.pth')
+    result = run(
+        *(sys.executable, compare, 'compared.png', '--model', 'teacher', WIDE, wide),
+        *(*student, '--model', 'itself', WIDE, wide),
+        cwd=cwd,
+    )
+    assert '20000 pixels; agreement, tau and KL with teacher' in result.stdout
+    assert (cwd / 'compared.png').stat().st_size > 10_000
+    with (cwd / 'compared.csv').open() as file:
+        rows = {row.pop('label'): row for row in csv.DictReader(file)}
+    tested = metrics_of(PLAIN, dhkd / 'student_last.pth', cwd=cwd)
+    for column, key in (('mIoU, %', 'mIoU'), ('accuracy, %', 'aAcc')):
+        assert float(rows['student'][column]) == pytest.approx(tested[key], abs=0.01)
+        assert rows['itself'][column] == rows['teacher'][column]
+    weights = MODELS.build({'_scope_': 'mmseg', **Config.fromfile(PLAIN).model})
+    count = sum(
+        each.numel()
+        for name, each in weights.named_parameters()
+        if 'auxiliary' not in name
+    )
+    assert float(rows['student']['params, M']) == pytest.approx(count / 1e6)
+    assert rows['teacher']['tau'] == rows['teacher']['KL'] == ''
+    same = {key: float(rows['itself'][key]) for key in ('agreement, %', 'tau', 'KL')}
+    assert same == {'agreement, %': 100, 'tau': 1, 'KL': pytest.approx(0, abs=1e-6)}
+    assert 0 < float(rows['student']['agreement, %']) < 100
+    assert float(rows['student']['KL']) > 0
+
+    for arguments, message in (
+        ((), 'name the teacher and a plain student at least'),
+        (('--model', 'x', DHKD, 'teacher'), 'x: of segmentors, name the config of'),
+    ):
+        result = attempt(
+            *(sys.executable, compare, 'no.png', *student, *arguments), cwd=cwd
+        )
+        assert result.returncode == 1
+        assert message in result.stdout.splitlines()[-1]

@@ -5,7 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from mmkd_logit.visualization import PixelScores, plot_class_iou, score_rows
+from mmkd_logit.visualization import (
+    PixelScores,
+    line_style,
+    plot_class_iou,
+    score_rows,
+)
 from mmkd_logit.visualization.class_iou import boundary_distance, object_size
 
 TRUTH = np.array(
@@ -89,3 +94,10 @@ def test_rows_and_figure() -> None:
     np.testing.assert_allclose(gains[:2], [100 * 3 / 9, 60.0])
     (legend,) = figure.legends
     assert [t.get_text() for t in legend.get_texts()] == ['teacher', 'plain', 'KD']
+    # Teacher and plain student are known by their places, and all look alike in panels.
+    colours = [line.get_color() for line in left.lines]
+    assert colours[:2] == [line_style(0)['color'], line_style(1)['color']]
+    for axis in right:
+        shown = [line.get_color() for line in axis.lines if line.get_marker() != 'None']
+        assert shown == [colours[0], colours[2]]
+        assert 'no gain' in [text.get_text() for text in axis.texts]

@@ -27,9 +27,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    models, dataset = load_segmentors(args.model)
-    if len(models) < 2:
-        raise SystemExit('--model: name the teacher and a plain student at least.')
+    models, dataset = load_segmentors(args.model, least=2)
     classes = dataset.metainfo['classes']
     scores = {label: PixelScores(len(classes)) for label in models}
     for index in track(range(len(dataset)), description='images', transient=True):

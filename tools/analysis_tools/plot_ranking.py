@@ -1,8 +1,8 @@
 """How students rank the classes, compared with their teacher: picture and CSV.
 
-The first --model is the teacher. Left: which classes KD and Kendall's tau give gradient
-to, by their rank in the teacher's probabilities. Right: KL divergence and Kendall's tau
-of each image.
+The first --model is the teacher. Above: which classes KD and Kendall's tau give
+gradient to, by their rank in the teacher's probabilities. Below: KL divergence and
+Kendall's tau of each image.
 """
 
 import argparse
@@ -49,11 +49,18 @@ def main() -> None:
         f"Kendall's tau, k={args.k:g}": partial(kendall_tau_loss, k=args.k),
     }
     shares = {
-        f'{name}: {label}': gradient_shares(loss, student, teacher)
+        name: {
+            label: gradient_shares(loss, student, teacher)
+            for label, student in students
+        }
         for name, loss in losses.items()
-        for label, student in students
     }
-    idle = [name for name, share in shares.items() if not share.any()]
+    idle = [
+        f'{name}: {label}'
+        for name, by_student in shares.items()
+        for label, share in by_student.items()
+        if not share.any()
+    ]
     if idle:
         raise SystemExit(
             f'{idle[0]} gets no gradient at all, so there is nothing to share. Lower '
@@ -67,8 +74,9 @@ def main() -> None:
     }
     tau = {label: kendall_tau(student, teacher) for label, student in students}
     rows = [
-        {'gradient': label, 'rank': rank, 'share': share}
-        for label, each in shares.items()
+        {'gradient': f'{name}: {label}', 'rank': rank, 'share': share}
+        for name, by_student in shares.items()
+        for label, each in by_student.items()
         for rank, share in enumerate(each.tolist(), 1)
     ]
     save(plot_ranking(shares, divergence, tau), args.out, rows)

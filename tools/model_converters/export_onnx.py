@@ -8,8 +8,6 @@ segmentor, at the resolution of the images.
 
 import argparse
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -17,7 +15,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmkd_logit.apis import build_model, check_data, load_weights
-from mmkd_logit.apis.onnx import ExportedModel, check_onnx, export_onnx, session_of
+from mmkd_logit.apis.onnx import ExportedModel, check_onnx, export_onnx
 
 
 def onnx_path(text: str) -> Path:
@@ -57,13 +55,6 @@ def parse_args() -> argparse.Namespace:
         metavar='N',
         help='test images to compare on, beside random ones; 8 if not set, 0 for none',
     )
-    parser.add_argument(
-        '--latency',
-        type=int,
-        default=0,
-        metavar='N',
-        help='time N passes of one image, by torch and by onnxruntime, on the CPU',
-    )
     return parser.parse_args()
 
 
@@ -86,17 +77,6 @@ def test_images(cfg: Config, count: int) -> torch.Tensor:
     return torch.stack(images).float()
 
 
-def milliseconds(run: Callable[[], object], passes: int) -> float:
-    """Median time of a pass, after one to warm up."""
-    run()
-    times = []
-    for _ in range(passes):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return 1000 * sorted(times)[passes // 2]
-
-
 @torch.no_grad()
 def main() -> None:
     args = parse_args()
@@ -109,8 +89,7 @@ def main() -> None:
     real = test_images(cfg, args.images) if args.images else None
     if args.shape is None and real is not None:
         args.shape = real.shape[-2:]
-    # The first layer of every backbone is a convolution without groups.
-    channels = next(p.shape[1] for p in exported.parameters() if p.ndim == 4)
+    channels = exported.in_channels
     export_onnx(exported, args.out, (channels, *args.shape))
     kind = 'pixels from 0 to 255' if args.preprocess else 'normalized images'
     size = ' x '.join(map(str, (channels, *args.shape)))
@@ -127,20 +106,6 @@ def main() -> None:
         images = real if args.preprocess else processed
         difference = check_onnx(args.out, images, expected)
         print(f'{len(real)} test images: they differ by {difference:.1e}')
-    if args.latency:
-        image = noise[:1]
-        session = session_of(args.out)
-        by_torch = milliseconds(lambda: exported(image), args.latency)
-        by_onnx = milliseconds(
-            lambda: session.run(None, {'images': image.numpy()}), args.latency
-        )
-        parameters = sum(each.numel() for each in exported.model.parameters())
-        print(
-            f'{parameters / 1e6:.2f} M parameters, '
-            f'{args.out.stat().st_size / 2**20:.2f} MiB; one image on '
-            f'{torch.get_num_threads()} CPU threads: torch {by_torch:.2f} ms, '
-            f'onnxruntime {by_onnx:.2f} ms'
-        )
 
 
 if __name__ == '__main__':

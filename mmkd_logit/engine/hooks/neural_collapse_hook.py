@@ -108,7 +108,7 @@ class NeuralCollapseHook(Hook):
             runner.logger.warning('NeuralCollapseHook: features are not finite.')
             return
         weight = self._student.get_submodule(self._layer).weight.detach().cpu()
-        measured = neural_collapse(*found, weight)
+        measured = neural_collapse(found.features, found.logits, found.labels, weight)
         values = {f'nc/{name}': value for name, value in measured._asdict().items()}
         runner.visualizer.add_scalars(values, step=epoch)
         shown = '  '.join(f'{name}: {value:.4f}' for name, value in values.items())

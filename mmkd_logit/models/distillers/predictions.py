@@ -16,17 +16,19 @@ from mmkd_logit.tasks import ClassificationTask, find_logit_layer, task_of
 
 
 class Predictions(NamedTuple):
-    """Features, logits and labels of N images, on the CPU.
+    """Features, logits and labels of N images or pixels, on the CPU.
 
     Attributes:
         features (Tensor): What goes into the last layer, shape (N, D).
         logits (Tensor): What comes out of it, shape (N, C).
         labels (Tensor): Class indices, shape (N,).
+        parameters (int): How many the model has; 0 if it does not tell. Defaults to 0.
     """
 
     features: Tensor
     logits: Tensor
     labels: Tensor
+    parameters: int = 0
 
 
 def find_classifier(model: BaseModel, who: str) -> tuple[BaseModel, str]:
@@ -137,7 +139,8 @@ def predict(model: BaseModel, layer: str, loader: DataLoader) -> Predictions:
     finally:
         for module, training in modes:
             module.training = training
-    return Predictions(*(torch.cat(part) for part in zip(*parts)))
+    features, logits, labels = (torch.cat(part) for part in zip(*parts))
+    return Predictions(features, logits, labels)
 
 
 @torch.no_grad()
@@ -162,7 +165,8 @@ def predict_as_teacher(model: LogitDistiller, loader: DataLoader) -> Predictions
         several = [given] if isinstance(given, Tensor) else given
         logits = model.teacher.average(several).float().cpu()
         parts.append((logits[:, :0], logits, labels))
-    return Predictions(*(torch.cat(part) for part in zip(*parts)))
+    features, logits, labels = (torch.cat(part) for part in zip(*parts))
+    return Predictions(features, logits, labels)
 
 
 def _labels(data_samples: Sequence[Any]) -> Tensor:
