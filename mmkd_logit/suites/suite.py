@@ -545,7 +545,8 @@ def prepare_data(suite: Suite) -> None:
         ValueError: If the script fails. It holds what the script said.
     """
     for folder, (script, *arguments) in suite.prepare.items():
-        if Path(folder).exists() or not _is_read(folder, suite):
+        # A download that failed may leave an empty folder.
+        if any(Path(folder).glob('*')) or not _is_read(folder, suite):
             continue
         command = [sys.executable, str(shipped_folder('tools') / script), *arguments]
         result = subprocess.run(command, capture_output=True, text=True)

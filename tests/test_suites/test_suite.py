@@ -325,6 +325,9 @@ def test_data_are_made_where_a_config_reads_them(
     with pytest.raises(ValueError, match='could not make made'):
         prepare_data(reads)
     (tmp_path / 'made').mkdir()
+    with pytest.raises(ValueError, match='could not make made'):
+        prepare_data(reads)
+    (tmp_path / 'made' / 'images').touch()
     prepare_data(reads)
 
 
