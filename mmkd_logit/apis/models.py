@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,8 @@ from mmkd_logit.released_names import match_names
 from mmkd_logit.tasks import SegmentationTask, task_of
 from mmkd_logit.views import without_view_keys
 
+# Data samples with predictions, of a batch as the data loader gives it.
+Predict = Callable[[dict[str, Any]], list[Any]]
 # In place of a checkpoint: the teacher of a distiller, with its own weights.
 _TEACHER = 'teacher'
 # What a distiller has beside its student, and a student alone does not need.
@@ -148,7 +150,7 @@ def load_model(config: str, checkpoint: str, label: str) -> tuple[Config, BaseMo
 
 def load_segmentors(
     models: Sequence[Sequence[str]],
-) -> tuple[dict[str, BaseModel], Any]:
+) -> tuple[dict[str, Predict], Any]:
     """Build segmentors and load their weights.
 
     Args:
@@ -156,17 +158,23 @@ def load_segmentors(
             ``--model`` gives them.
 
     Returns:
-        tuple[dict[str, BaseModel], Dataset]: The models by their labels, and the test
-        set of the first config.
+        tuple[dict[str, Predict], Dataset]: By their labels, what makes predictions of
+        a batch; and the test set of the first config.
 
     Raises:
         SystemExit: If a model is no segmentor, or a label is given twice.
+        ValueError: If the teacher is asked for of a config without one.
     """
-    loaded: dict[str, BaseModel] = {}
+    loaded: dict[str, Predict] = {}
     for label, config, checkpoint in models:
         if label in loaded:
             raise SystemExit(f'Two models are called {label!r}. Give one another name.')
-        cfg, model = load_model(config, checkpoint, label)
+        as_teacher = checkpoint == _TEACHER
+        cfg, model = (
+            _distiller(config, label)
+            if as_teacher
+            else load_model(config, checkpoint, label)
+        )
         if task_of(getattr(model, 'student', model)) is not SegmentationTask:
             raise SystemExit(
                 f'{label} is a {type(model).__name__}, but must be a segmentor.'
@@ -174,23 +182,29 @@ def load_segmentors(
         if not loaded:
             check_data(cfg, ('test_dataloader',))
             dataset = DATASETS.build(cfg.test_dataloader.dataset)
-        loaded[label] = model
+        if as_teacher:
+            model.class_names = class_names(dataset)
+            model.load_teacher()
+            loaded[label] = model.teacher_step
+        else:
+            loaded[label] = model.test_step
     return loaded, dataset
 
 
 @torch.no_grad()
-def segment(model: BaseModel, sample: dict[str, Any]) -> np.ndarray:
+def segment(model: Predict, sample: dict[str, Any]) -> np.ndarray:
     """Predict the label map of an image of a dataset.
 
     Args:
-        model (BaseModel): The segmentor.
+        model (Predict): What makes predictions of a batch, as the ``test_step`` of a
+            segmentor.
         sample (dict): What the dataset gives; it is left as it is.
 
     Returns:
         np.ndarray: Class indices, of the size of the original image.
     """
     batch = {key: [value] for key, value in copy.deepcopy(sample).items()}
-    (prediction,) = model.test_step(batch)
+    (prediction,) = model(batch)
     return prediction.pred_sem_seg.data[0].cpu().numpy()
 
 

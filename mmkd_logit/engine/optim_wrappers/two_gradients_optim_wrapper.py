@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from mmkd_logit.dist import mean_over_ranks
 from mmkd_logit.models import LogitDistiller
 from mmkd_logit.models.distillers import distiller_in
+from mmkd_logit.models.losses.base import touch
 
 
 class TwoGradientsOptimWrapper(OptimWrapper):
@@ -24,8 +25,8 @@ class TwoGradientsOptimWrapper(OptimWrapper):
     The step takes two backward passes, and memory for two more gradients. Gradients
     are accumulated apart, and those of several processes are averaged in one packed
     all-reduce. While all distillation weights are 0, or ``task_loss_weight`` is, there
-    is one gradient only: the step is a plain one. In mixed precision both have the
-    same scale.
+    is one gradient only: the step is a plain one. Where no image of a batch has a
+    label, the task gradient is 0. In mixed precision both have the same scale.
 
     Args:
         optimizer (Optimizer): The optimizer.
@@ -148,7 +149,11 @@ class TwoGradientsOptimWrapper(OptimWrapper):
 
     def _keep(self, distiller: LogitDistiller, args: tuple, losses: Any) -> None:
         total, _ = distiller.parse_losses(losses)
-        self._losses = *distiller.split_losses(losses), total
+        task, distill = distiller.split_losses(losses)
+        if task is None and distiller.task_loss_weight != 0:
+            # Images without labels: others, in another process, may have some.
+            task = touch(distiller.student)
+        self._losses = task, distill, total
 
     def _scaled(self, loss: Tensor) -> Tensor:
         """Of the same size as what ``backward`` takes the gradient of."""
