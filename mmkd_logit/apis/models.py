@@ -175,7 +175,8 @@ def load_segmentors(
             if as_teacher
             else load_model(config, checkpoint, label)
         )
-        if task_of(getattr(model, 'student', model)) is not SegmentationTask:
+        plain: Any = getattr(model, 'student', model)
+        if task_of(plain) is not SegmentationTask:
             raise SystemExit(
                 f'{label} is a {type(model).__name__}, but must be a segmentor.'
             )

@@ -81,7 +81,7 @@ def test_a_teacher_of_another_library(tmp_path: Path, checkpoint: str) -> None:
     found, _ = predict_models(models, samples=40)
     digits = Digits('test')
     images = [digits[i]['img'] for i in sample_indices(len(digits), 40)]
-    inputs = (torch.tensor(np.stack(images)).permute(0, 3, 1, 2) - 78) / 96
+    inputs = (torch.tensor(np.stack(images)).float().permute(0, 3, 1, 2) - 78) / 96
     with torch.no_grad():
         expected = network(inputs)
     torch.testing.assert_close(found['b'].logits, expected)

@@ -152,7 +152,7 @@ class TwoGradientsOptimWrapper(OptimWrapper):
         task, distill = distiller.split_losses(losses)
         if task is None and distiller.task_loss_weight != 0:
             # Images without labels: others, in another process, may have some.
-            task = touch(distiller.student)
+            task = total.new_zeros(()) + touch(distiller.student)
         self._losses = task, distill, total
 
     def _scaled(self, loss: Tensor) -> Tensor:
