@@ -30,7 +30,6 @@ from mmkd_logit.suites import (
     suite_of_configs,
     train_all,
 )
-from mmkd_logit.suites.suite import VIEWS
 from mmkd_logit.visualization import plot_curves, plot_seeds, read_curves, save
 
 
@@ -134,8 +133,9 @@ def read_arguments(args: argparse.Namespace) -> Suite:
             suite = replace(suite, **{name: getattr(args, name)})
     if args.sweep:
         suite = suite.sweep(read_choices(args.sweep))
-    views = {} if args.cache_teacher is None else {VIEWS: args.cache_teacher}
-    return suite.with_options({**args.cfg_options, **views})
+    suite = suite.with_options(args.cfg_options)
+    views = args.cache_teacher
+    return suite if views is None else suite.with_views(views)
 
 
 def settle_conflicts(runs: Sequence[Run], restart: bool) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import copy
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -147,9 +147,35 @@ def load_model(config: str, checkpoint: str, label: str) -> tuple[Config, BaseMo
     return cfg, model.to(get_device()).eval()
 
 
+class Segmentor(NamedTuple):
+    """A trained segmentor, or the teacher of a distiller.
+
+    Args:
+        predict (Callable): Takes a batch as a data loader gives it, and returns data
+            samples with predictions.
+        parameters (int): Number of parameters that a prediction needs; 0 if unknown.
+    """
+
+    predict: Callable[[dict[str, Any]], list[Any]]
+    parameters: int
+
+    def __call__(self, sample: dict[str, Any]) -> Any:
+        """Predict one sample of a dataset, which is left as it is.
+
+        Args:
+            sample (dict): What the dataset gives.
+
+        Returns:
+            SegDataSample: The sample with ``pred_sem_seg`` and ``seg_logits``.
+        """
+        batch = {key: [value] for key, value in copy.deepcopy(sample).items()}
+        (prediction,) = self.predict(batch)
+        return prediction
+
+
 def load_segmentors(
     models: Sequence[Sequence[str]], least: int = 1
-) -> tuple[dict[str, BaseModel], Any]:
+) -> tuple[dict[str, Segmentor], Any]:
     """Build segmentors and load their weights.
 
     Args:
@@ -158,54 +184,55 @@ def load_segmentors(
         least (int): How many are needed. Defaults to 1.
 
     Returns:
-        tuple[dict[str, BaseModel], Dataset]: The models by their labels, and the test
+        tuple[dict[str, Segmentor], Dataset]: The models by their labels, and the test
         set of the first config.
 
     Raises:
-        SystemExit: If there are too few models, one is no segmentor, a label is given
-            twice, or a teacher is to be taken from a distiller.
+        SystemExit: If there are too few models, one is no segmentor, or a label is
+            given twice.
+        ValueError: If the teacher is asked for of a config without one.
     """
     if len(models) < least:
         raise SystemExit('--model: name the teacher and a plain student at least.')
-    loaded: dict[str, BaseModel] = {}
+    loaded: dict[str, Segmentor] = {}
     for label, config, checkpoint in models:
         if label in loaded:
             raise SystemExit(f'Two models are called {label!r}. Give one another name.')
-        if checkpoint == _TEACHER:
-            raise SystemExit(
-                f'{label}: of segmentors, name the config of the teacher itself and '
-                'its checkpoint.'
-            )
-        cfg, model = load_model(config, checkpoint, label)
-        if task_of(getattr(model, 'student', model)) is not SegmentationTask:
+        as_teacher = checkpoint == _TEACHER
+        cfg, model = (
+            _distiller(config, label)
+            if as_teacher
+            else load_model(config, checkpoint, label)
+        )
+        plain: Any = getattr(model, 'student', model)
+        if task_of(plain) is not SegmentationTask:
             raise SystemExit(
                 f'{label} is a {type(model).__name__}, but must be a segmentor.'
             )
         if not loaded:
             check_data(cfg, ('test_dataloader',))
             dataset = DATASETS.build(cfg.test_dataloader.dataset)
-        loaded[label] = model
+        if as_teacher:
+            model.class_names = class_names(dataset)
+            model.load_teacher()
+            loaded[label] = Segmentor(model.teacher_step, 0)
+        else:
+            loaded[label] = Segmentor(model.test_step, count_parameters(model))
     return loaded, dataset
 
 
 @torch.no_grad()
-def segment(model: BaseModel, sample: dict[str, Any]) -> np.ndarray:
+def segment(model: Segmentor, sample: dict[str, Any]) -> np.ndarray:
     """Predict the label map of an image of a dataset.
 
     Args:
-        model (BaseModel): The segmentor.
+        model (Segmentor): One of :func:`load_segmentors`.
         sample (dict): What the dataset gives; it is left as it is.
 
     Returns:
         np.ndarray: Class indices, of the size of the original image.
     """
-    return _test_step(model, sample).pred_sem_seg.data[0].cpu().numpy()
-
-
-def _test_step(model: BaseModel, sample: dict[str, Any]) -> Any:
-    batch = {key: [value] for key, value in copy.deepcopy(sample).items()}
-    (prediction,) = model.test_step(batch)
-    return prediction
+    return model(sample).pred_sem_seg.data[0].cpu().numpy()
 
 
 def is_segmentor(config: str) -> bool:
@@ -276,7 +303,7 @@ def predict_segmentors(
         chosen = valid[torch.randperm(len(valid), generator=generator)[:each]]
         labels.append(truth[chosen])
         for label, model in loaded.items():
-            found = _test_step(model, sample)
+            found = model(sample)
             given = found.seg_logits.data.cpu().flatten(1)
             if given.shape != (classes, len(truth)) or classes < 2:
                 raise SystemExit(
@@ -297,7 +324,7 @@ def predict_segmentors(
             everywhere.new_empty(len(everywhere), 0),
             torch.cat(parts),
             everywhere,
-            count_parameters(loaded[label]),
+            loaded[label].parameters,
         )
         for label, parts in logits.items()
     }

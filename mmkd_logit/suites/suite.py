@@ -179,6 +179,24 @@ class Suite:
 
         Those of ``model.teacher`` are left out where there is no teacher.
         """
+        return self._changed(options)
+
+    def with_views(self, views: int) -> Suite:
+        """Show the same views of each image in every row that distils a teacher.
+
+        Args:
+            views (int): How many there are.
+
+        Returns:
+            Suite: Whose rows can be trained from stored logits.
+
+        Raises:
+            ValueError: If a row has several teachers, or has chosen views of another
+                number or stored logits itself.
+        """
+        return self._changed({VIEWS: views}, replacing=False)
+
+    def _changed(self, options: Mapping[str, Any], replacing: bool = True) -> Suite:
         for_all = {k: v for k, v in options.items() if not k.startswith(OF_TEACHERS)}
 
         def changed(row: Row) -> Row:
@@ -191,6 +209,8 @@ class Suite:
                     f'Row {row.name!r} has several teachers, so that {named} cannot be '
                     'set. Leave out the row, or that.'
                 )
+            if has_teacher and not replacing:
+                _check_views(row, model['teacher'], options[VIEWS])
             return replace(
                 row,
                 options={**row.options, **(options if has_teacher else for_all)},
@@ -283,6 +303,17 @@ class Suite:
                 f"The teacher's checkpoint {checkpoint!r} of row {row.name!r} does not "
                 'exist. Train it first, name it in model.teacher.checkpoint, or give '
                 'the suite a teacher.'
+            )
+
+
+def _check_views(row: Row, settings: Mapping[str, Any], views: int) -> None:
+    """Raise where a row's own choice would be lost, and the row not be what it says."""
+    for key, own in ((CACHE, settings.get('cache')), (VIEWS, settings.get('views'))):
+        if own is not None and (key == CACHE or own != views):
+            raise ValueError(
+                f'Row {row.name!r} has {key}={own} itself, in place of which it would '
+                f'be trained from the stored logits of {views} views. Leave out '
+                '--cache-teacher, or that row.'
             )
 
 
@@ -545,7 +576,8 @@ def prepare_data(suite: Suite) -> None:
         ValueError: If the script fails. It holds what the script said.
     """
     for folder, (script, *arguments) in suite.prepare.items():
-        if Path(folder).exists() or not _is_read(folder, suite):
+        # A download that failed may leave an empty folder.
+        if any(Path(folder).glob('*')) or not _is_read(folder, suite):
             continue
         command = [sys.executable, str(shipped_folder('tools') / script), *arguments]
         result = subprocess.run(command, capture_output=True, text=True)

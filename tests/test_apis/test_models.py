@@ -3,6 +3,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -11,6 +12,7 @@ from mmengine.registry import init_default_scope
 
 from mmkd_logit.apis import add_samples_argument, load_weights, predict_models
 from mmkd_logit.datasets import Digits
+from mmkd_logit.models.distillers.predictions import sample_indices
 from mmkd_logit.registry import MODELS
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -58,6 +60,32 @@ def test_the_teacher_of_a_distiller(tmp_path: Path, checkpoint: str) -> None:
         predict_models(models, samples=40, features=True)
     with pytest.raises(ValueError, match='asks for the teacher of .* has none'):
         predict_models([('a', PLAIN, 'teacher')], samples=40)
+
+
+def test_a_teacher_of_another_library(tmp_path: Path, checkpoint: str) -> None:
+    timm = pytest.importorskip('timm', reason='timm is not installed')
+    options = dict(num_classes=10, in_chans=1)
+    network = timm.create_model('test_resnet', **options).eval()
+    torch.nn.init.normal_(network.get_classifier().weight)
+    torch.save(network.state_dict(), tmp_path / 'timm.pth')
+    teacher = dict(
+        _delete_=True,
+        timm='test_resnet',
+        checkpoint=str(tmp_path / 'timm.pth'),
+        options=options,
+        preprocess='student',
+    )
+    config = tmp_path / 'timm.py'
+    config.write_text(f'_base_ = {DHKD!r}\nmodel = dict(teacher={teacher!r})\n')
+    models = [('a', PLAIN, checkpoint), ('b', str(config), 'teacher')]
+    found, _ = predict_models(models, samples=40)
+    digits = Digits('test')
+    images = [digits[i]['img'] for i in sample_indices(len(digits), 40)]
+    inputs = (torch.tensor(np.stack(images)).float().permute(0, 3, 1, 2) - 78) / 96
+    with torch.no_grad():
+        expected = network(inputs)
+    torch.testing.assert_close(found['b'].logits, expected)
+    assert len(expected.unique(dim=0)) == 40
 
 
 def test_chosen_classes(checkpoint: str) -> None:

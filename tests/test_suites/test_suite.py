@@ -268,6 +268,25 @@ def test_a_teacher_that_needs_no_training(
     assert toolbox_teacher(cfg) is None and has_checkpoint(cfg)
 
 
+def test_views_do_not_replace_what_a_row_has_chosen(
+    config: Path, distiller: Path
+) -> None:
+    plain, free = Row('plain', config), Row('KD', distiller)
+    few = Row('few', distiller, {'model.teacher.views': 4})
+    suite = make_suite(config, rows=[plain, free, few])
+    found = [row.options.get('model.teacher.views') for row in suite.with_views(4).rows]
+    assert found == [None, 4, 4]
+    with pytest.raises(
+        ValueError, match=r"Row 'few' has model.teacher.views=4 itself, .* of 8 views"
+    ):
+        suite.with_views(8)
+    stored = Row('stored', distiller, {'model.teacher.cache': 'logits'})
+    with pytest.raises(ValueError, match='has model.teacher.cache=logits itself'):
+        replace(suite, rows=[stored]).with_views(4)
+    with pytest.raises(ValueError, match="Row '40 views' has"):
+        read_suite('views').with_views(8)
+
+
 def test_sweep(config: Path, distiller: Path) -> None:
     rows = [Row('plain', config), Row('KD', distiller)]
     suite = make_suite(config, rows=rows, baseline='plain')
@@ -325,6 +344,9 @@ def test_data_are_made_where_a_config_reads_them(
     with pytest.raises(ValueError, match='could not make made'):
         prepare_data(reads)
     (tmp_path / 'made').mkdir()
+    with pytest.raises(ValueError, match='could not make made'):
+        prepare_data(reads)
+    (tmp_path / 'made' / 'images').touch()
     prepare_data(reads)
 
 

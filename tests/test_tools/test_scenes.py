@@ -18,6 +18,7 @@ from command_lines import (
     TRAIN,
     assert_same,
     attempt,
+    call,
     free_port,
     load,
     metrics_of,
@@ -25,9 +26,13 @@ from command_lines import (
     scalars,
 )
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmseg.datasets import CityscapesDataset
 from PIL import Image
+from torchvision.models.segmentation import lraspp_mobilenet_v3_large
+from torchvision.transforms.functional import normalize
 
+from mmkd_logit.apis import load_segmentors, segment
 from mmkd_logit.registry import MODELS
 
 WIDE = CONFIGS / 'baseline' / 'fcn-r18w16_scenes.py'
@@ -382,6 +387,58 @@ def test_plot_segmentations(cwd: Path, dhkd: Path, wide: Path) -> None:
         pixels = np.asarray(picture.convert('RGB'))
     assert pixels.shape[1] > pixels.shape[0] / 2
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 100
+
+
+def test_the_teacher_of_a_distiller(cwd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever library it is of, what it predicts is drawn."""
+    monkeypatch.chdir(cwd)
+    init_default_scope('mmseg')
+    random = MODELS.build(Config.fromfile(WIDE).model)
+    torch.nn.init.normal_(random.decode_head.conv_seg.weight)
+    torch.save(random.state_dict(), 'random.pth')
+    network = lraspp_mobilenet_v3_large(num_classes=19, weights_backbone=None)
+    # Logits that differ from pixel to pixel, however deep the network.
+    for value in network.parameters():
+        fan_in = value[0].numel() if value.ndim > 1 else 1
+        torch.nn.init.normal_(value, std=1.5 * fan_in**-0.5)
+    torch.save(network.state_dict(), 'lraspp.pth')
+    of_torchvision = dict(
+        _delete_=True,
+        torchvision='lraspp_mobilenet_v3_large',
+        checkpoint='lraspp.pth',
+        options=dict(num_classes=19),
+    )
+    for name, teacher in (
+        ('own.py', dict(checkpoint='random.pth')),
+        ('other.py', of_torchvision),
+    ):
+        Path(name).write_text(
+            f'_base_ = {str(KD)!r}\nmodel = dict(teacher={teacher!r})\n'
+        )
+    models = [
+        ('wide', str(WIDE), 'random.pth'),
+        ('own', 'own.py', 'teacher'),
+        ('other', 'other.py', 'teacher'),
+    ]
+    loaded, dataset = load_segmentors(models)
+    sample = dataset[1]
+    found = {label: segment(model, sample) for label, model in loaded.items()}
+    assert np.array_equal(found['own'], found['wide'])
+    assert len(np.unique(found['own'])) > 3
+    # As torchvision does it.
+    image = sample['inputs'].flip(0)[None] / 255
+    mean, std = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    with torch.no_grad():
+        maps = network.eval()(normalize(image, mean, std))['out']
+    expected = maps[0].argmax(0).numpy()
+    assert found['other'].shape == expected.shape == (96, 192)
+    assert len(np.unique(expected)) > 3
+    assert (found['other'] == expected).mean() > 0.99
+    arguments = [word for model in models for word in ('--model', *model)]
+    call('analysis_tools/plot_segmentations', 'three.png', '--images', '1', *arguments)
+    assert Path('three.png').stat().st_size > 10_000
+    with pytest.raises(ValueError, match='asks for the teacher of .* has none'):
+        load_segmentors([('a', str(PLAIN), 'teacher')])
 
 
 def test_plot_class_iou(cwd: Path, dhkd: Path, wide: Path) -> None:

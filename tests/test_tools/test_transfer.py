@@ -7,7 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_lines import CONFIGS, REPO, call, load, run, scalars, small, with_tests
+from command_lines import (
+    CONFIGS,
+    REPO,
+    assert_same,
+    call,
+    free_port,
+    load,
+    run,
+    scalars,
+    small,
+    with_tests,
+)
 from make_stl10_folder import make_stl10_folder
 from make_tiny_imagenet_folder import make_tiny_imagenet_folder
 from released_networks import released_weights
@@ -109,3 +120,42 @@ def test_an_imported_student_and_resume(
         FileNotFoundError, match=r"'none.pth' does not exist.*Train the"
     ):
         call('train', config, '--cfg-options', *arguments)
+
+
+# Without augmentation two half batches are one whole batch.
+UNCHANGED = f"""
+_base_ = {str(CONFIGS / 'transfer/stl10/res20.py')!r}
+train_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))
+default_hooks = dict(checkpoint=dict(interval=1))
+"""
+
+
+def test_two_processes_probe_as_one_does(
+    cwd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(cwd)
+    (cwd / 'unchanged.py').write_text(UNCHANGED)
+    torch.save({'model': released_weights('resnet20')}, 'ckpt_epoch_240.pth')
+    settings = {**small('STL10', 2), 'model.checkpoint': 'ckpt_epoch_240.pth'}
+    time.sleep(1)  # mmengine names a run by the second
+    options = ('--cfg-options', *as_arguments(settings))
+    call('train', 'unchanged.py', '--work-dir', 'one', *options)
+    half = as_arguments({'train_dataloader.batch_size': 32})
+    run(
+        *(REPO / 'tools' / 'dist_train.sh', 'unchanged.py', '2', '--work-dir', 'two'),
+        *(*options, *half),
+        cwd=cwd,
+        env={**with_tests(), **free_port()},
+    )
+    alone, together = (load(cwd / name / 'epoch_2.pth') for name in ('one', 'two'))
+    assert together['meta']['iter'] == alone['meta']['iter'] == 4
+    assert_same(together['state_dict'], alone['state_dict'], atol=1e-6)
+    first = load(cwd / 'one' / 'epoch_1.pth')['state_dict']
+    moved = [
+        name
+        for name in first
+        if not torch.equal(first[name], alone['state_dict'][name])
+    ]
+    assert moved == ['head.fc.weight', 'head.fc.bias']
+    for metric in ('accuracy/top1', 'accuracy/top5'):
+        assert scalars(cwd / 'two', metric) == scalars(cwd / 'one', metric)

@@ -169,7 +169,5 @@ def evaluate_teacher(
         dict[str, float]: Metrics, as the evaluator names them.
     """
     for batch in loader:
-        data = model.data_preprocessor(batch, False)
-        samples = model.teacher_predictions(data['inputs'], data['data_samples'])
-        evaluator.process(data_samples=samples, data_batch=batch)
+        evaluator.process(data_samples=model.teacher_step(batch), data_batch=batch)
     return evaluator.evaluate(len(loader.dataset))  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from mmkd_logit.dist import mean_over_ranks
 from mmkd_logit.models import LogitDistiller
 from mmkd_logit.models.distillers import distiller_in
+from mmkd_logit.models.losses.base import touch
 
 
 class TwoGradientsOptimWrapper(OptimWrapper):
@@ -24,7 +25,8 @@ class TwoGradientsOptimWrapper(OptimWrapper):
     The step takes two backward passes, and memory for two more gradients. They are
     accumulated separately, and averaged over processes in one packed all-reduce. While
     all distillation weights, or ``task_loss_weight``, are 0, there is only one gradient
-    and the step is a plain one. In mixed precision, both have the same scale.
+    and the step is a plain one. Where no image of a batch has a label, the task
+    gradient is 0. In mixed precision, both have the same scale.
 
     Args:
         optimizer (Optimizer): The optimizer.
@@ -147,7 +149,11 @@ class TwoGradientsOptimWrapper(OptimWrapper):
 
     def _keep(self, distiller: LogitDistiller, args: tuple, losses: Any) -> None:
         total, _ = distiller.parse_losses(losses)
-        self._losses = *distiller.split_losses(losses), total
+        task, distill = distiller.split_losses(losses)
+        if task is None and distiller.task_loss_weight != 0:
+            # Images without labels: others, in another process, may have some.
+            task = total.new_zeros(()) + touch(distiller.student)
+        self._losses = task, distill, total
 
     def _scaled(self, loss: Tensor) -> Tensor:
         """Apply the loss scale, as ``backward`` does."""

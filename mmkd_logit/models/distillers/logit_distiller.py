@@ -411,6 +411,18 @@ class LogitDistiller(BaseModel):
         average = self.teacher.average(several)
         return self.task.predictions(self.student, average, data_samples)
 
+    def teacher_step(self, data: dict[str, Any]) -> list[Any]:
+        """What the teacher predicts of a batch, as ``test_step`` of the student.
+
+        Args:
+            data (dict): What the data loader gives.
+
+        Returns:
+            list: Data samples with predictions.
+        """
+        data = self.data_preprocessor(data, False)
+        return self.teacher_predictions(data['inputs'], data['data_samples'])
+
     def _weighted_task(self, task: Mapping[str, Any]) -> dict[str, Any]:
         weight = self.task_loss_weight
         losses: dict[str, Any] = {}

@@ -97,6 +97,31 @@ def halves(data: dict) -> list[dict]:
     return [{key: data[key][i : i + 2] for key in data} for i in (0, 2)]
 
 
+def drop_labels(data: dict) -> dict:
+    data = copy.deepcopy(data)
+    for sample in data['data_samples']:
+        del sample.gt_label
+    return data
+
+
+def test_a_batch_without_labels_is_accumulated(
+    make: Callable[..., Any], batch: Callable[..., dict]
+) -> None:
+    """What it adds is distillation, and is aligned with the task of another batch."""
+    data = batch()
+    model = make(data)
+    labelled, unlabelled = halves(data)
+    task, first = two_gradients(model, labelled)
+    _, second = two_gradients(model, unlabelled)
+    distill = [a if a is None else (a + b) / 2 for a, b in zip(first, second)]
+    assert gradient_cosine(task, distill) < 0
+    wrapper = build(model, accumulative_counts=2)
+    wrapper.initialize_count_status(model, 0, 2)
+    got = updates(model, wrapper, labelled, drop_labels(unlabelled))
+    task = [a if a is None else a / 2 for a in task]
+    assert_close(got, align_gradients(task, distill))
+
+
 @pytest.mark.parametrize('aux', [True, False])
 def test_step(aux: bool, make: Callable[..., Any], batch: Callable[..., dict]) -> None:
     data = batch()
@@ -365,6 +390,10 @@ def on_a_rank(rank: int, cwd: Path) -> None:
         wrapper = build(ddp, kind, optimizer=dict(lr=lr))
         got = updates(ddp, wrapper, *[data[rank]] * steps)
         results.append((got, copied.state_dict()))
+    # Only the images of the first process have labels.
+    ddp = MMDistributedDataParallel(copy.deepcopy(model).eval())
+    given = drop_labels(data[rank]) if rank == 1 else data[rank]
+    results.append((updates(ddp, build(ddp), given), {}))
     torch.save(results, cwd / f'rank{rank}.pth')
     dist.destroy_process_group()
 
@@ -374,12 +403,18 @@ def test_two_processes(
 ) -> None:
     data = batch()
     model = make(data)
-    whole = align_gradients(*two_gradients(model, data))
+    task, distill = two_gradients(model, data)
+    whole = align_gradients(task, distill)
     torch.save((model, halves(data)), tmp_path / 'given.pth')
     mp.spawn(on_a_rank, (tmp_path,), nprocs=2)
     ranks = [torch.load(tmp_path / f'rank{i}.pth', weights_only=True) for i in (0, 1)]
-    for (got, _), (_, buffers), (_, expected) in ranks:
+    # The mean over the processes: the task has no gradient in the second.
+    of_first, _ = two_gradients(model, halves(data)[0])
+    mixed = align_gradients([g if g is None else g / 2 for g in of_first], distill)
+    assert gradient_cosine(of_first, distill) < 0
+    for (got, _), (_, buffers), (_, expected), (unlabelled, _) in ranks:
         assert_close(got, whole)
+        assert_close(unlabelled, mixed)
         # As in plain training, each forward pass starts with the buffers of rank 0.
         for name, value in expected.items():
             assert torch.equal(buffers[name], value), name
