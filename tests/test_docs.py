@@ -119,21 +119,29 @@ def test_the_config_of_the_guide_merges(tmp_path: Path) -> None:
     assert model.losses.dhkd.head == 'aux'
 
 
-def test_the_loss_of_the_guide_works() -> None:
+def test_the_loss_and_the_transform_of_the_guide_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torch
 
-    from mmkd_logit.registry import MODELS
+    from mmkd_logit.registry import MODELS, ROW_TRANSFORMS
     from mmkd_logit.structures import LogitRows
 
-    (example,) = (
-        block
-        for block in code_blocks(ROOT / 'docs' / 'adding_a_loss.md', 'python')
-        if 'register_module' in block
-    )
-    exec(example, {})
-    loss = MODELS.build(dict(type='mmkd_logit.LogitMSELoss', loss_weight=0.5))
+    page = ROOT / 'docs' / 'adding_a_loss.md'
+    loss_code, loss_config, code, config = code_blocks(page, 'python')
+    (tmp_path / 'my_losses.py').write_text(loss_code)
+    (tmp_path / 'my_transforms.py').write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = Config.fromstring(loss_config, '.py').model.losses['mse']
+    loss = MODELS.build(dict(settings, type='mmkd_logit.LogitMSELoss'))
     rows = LogitRows(student=torch.zeros(2, 3), teacher=torch.full((2, 3), 2.0))
-    assert loss(rows) == 2.0
+    assert loss(rows) == pytest.approx(0.4)
+    settings = Config.fromstring(config, '.py').model.losses['kd']
+    (clip,) = MODELS.build(dict(settings, type='mmkd_logit.KDLoss')).transforms
+    logits = torch.tensor([[6.0, -6.0, 0.0]])
+    for clipped in clip(logits, 3 * logits, rows):
+        assert clipped.tolist() == [[5.0, -5.0, 0.0]]
+    ROW_TRANSFORMS.module_dict.pop('clip')
 
 
 def pages_in(nav: list | dict | str) -> list[str]:
