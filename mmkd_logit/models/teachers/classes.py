@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Names = Sequence[str]
@@ -100,7 +100,8 @@ def _index(entry: Any, place: int, who: str, their_names: Names | None) -> int:
             f'teacher.class_map[{place}] is the name {entry!r}, but {who} does not '
             'name its classes. Write indices.'
         )
-    found = _finder(their_names).get(_plain(entry))
+    fulls, firsts = _places(their_names, _plain), _places(their_names, _first)
+    found = fulls.get(_plain(entry), firsts.get(_plain(entry)))
     if found is None:
         raise ValueError(
             f'teacher.class_map[{place}] is {entry!r}, which is no class of {who}, or '
@@ -152,13 +153,13 @@ def match_class_names(names: Names, their_names: Names) -> tuple[list[int], list
         tuple[list[int], list[str]]: The places of those that are found, and those that
         are not, or in more than one place.
     """
-    finder = _finder(their_names)
+    fulls, firsts = _places(their_names, _plain), _places(their_names, _first)
     ours = Counter(_first(name) for name in names)
     found, missing = [], []
     for name in names:
-        place = finder.get(_plain(name))
+        place = fulls.get(_plain(name), firsts.get(_plain(name)))
         if place is None and ours[_first(name)] == 1:
-            place = finder.get(_first(name))
+            place = firsts.get(_first(name))
         if place is None:
             missing.append(name)
         else:
@@ -166,12 +167,10 @@ def match_class_names(names: Names, their_names: Names) -> tuple[list[int], list
     return found, missing
 
 
-def _finder(names: Names) -> dict[str, int]:
-    """Places by name, and by the first of several synonyms where that is clear."""
-    firsts = Counter(_first(name) for name in names)
-    fulls = Counter(_plain(name) for name in names)
-    found = {_first(n): i for i, n in enumerate(names) if firsts[_first(n)] == 1}
-    return found | {_plain(n): i for i, n in enumerate(names) if fulls[_plain(n)] == 1}
+def _places(names: Names, key: Callable[[str], str]) -> dict[str, int]:
+    """Places of names by their key, where no two have the same."""
+    counts = Counter(map(key, names))
+    return {key(n): i for i, n in enumerate(names) if counts[key(n)] == 1}
 
 
 def _plain(name: str) -> str:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
+from mmseg.datasets import CityscapesDataset
 
 from mmkd_logit.models import Teacher
 from mmkd_logit.models.teachers.classes import match_class_names, match_classes
@@ -44,9 +46,55 @@ def test_a_name_must_be_clear() -> None:
     theirs = ['crane', 'crane, machine', 'maillot', 'maillot, tank suit', 'sun', 'sun']
     assert match_class_names(['crane', 'Maillot, Tank Suit'], theirs) == ([0, 3], [])
     assert match_class_names(['sun', 'moon'], theirs) == ([], ['sun', 'moon'])
+    # A synonym of ours may be another class of theirs.
+    theirs = ['shop', 'shop, store']
+    assert match_class_names(['shop, kiosk'], theirs) == ([], ['shop, kiosk'])
     # Two of ours must not become one of theirs.
     found = match_class_names(['bow, a knot', 'bow, a weapon'], ['bow', 'arrow'])
     assert found == ([], ['bow, a knot', 'bow, a weapon'])
+
+
+@pytest.mark.parametrize('subset', ['imagenet-21k-goog', 'imagenet-12k'])
+def test_imagenet_1k_in_what_is_larger(subset: str) -> None:
+    """By mmpretrain's names and timm's descriptions, judged by WordNet's numbers."""
+    info = pytest.importorskip('timm.data').ImageNetInfo
+    names, larger = IMAGENET_CATEGORIES, info(subset)
+    theirs = larger.label_descriptions()
+    found, missing = match_class_names(names, theirs)
+    # Such as two cranes, and names that WordNet has changed since.
+    assert 0 < len(missing) < 60
+    rest = iter(found)
+    numbers, places = info('imagenet-1k').label_names(), larger.label_names()
+    for name, number in zip(names, numbers):
+        if name not in missing:
+            assert places[next(rest)] == number, name
+
+    # Those that are not found are named, and can be written as indices.
+    with pytest.raises(ValueError, match=f'{len(missing)} of the 1000 classes have no'):
+        match_classes('names', 'teacher x', 1000, names, len(theirs), theirs)
+    by_number = {number: place for place, number in enumerate(places)}
+    known = [number for number in numbers if number in by_number]
+    assert len(known) > 990
+    chosen = match_classes(
+        *([by_number[number] for number in known], 'teacher x', len(known)),
+        *(None, len(theirs), theirs),
+    )
+    logits = torch.randn(2, len(theirs), dtype=torch.float64)
+    part = logits.softmax(1)[:, chosen]
+    torch.testing.assert_close(logits[:, chosen].softmax(1), part / part.sum(1, True))
+
+
+def test_cityscapes_to_some_of_its_classes() -> None:
+    theirs = CityscapesDataset.METAINFO['classes']
+    ours = ['Road', 'traffic light', 'person', 'sky']
+    found = match_classes('names', 'teacher x', 4, ours, len(theirs), theirs)
+    assert [theirs[place] for place in found] == [name.lower() for name in ours]
+    with pytest.raises(ValueError, match='2 of the 3 classes .* vehicle'):
+        names = ['sky', 'large vehicle', 'small vehicle']
+        match_classes('names', 'teacher x', 3, names, len(theirs), theirs)
+    renamed = {'large vehicle': 'truck', 'small vehicle': 'car'}
+    found = match_classes(renamed, 'teacher x', 3, names, len(theirs), theirs)
+    assert [theirs[place] for place in found] == ['sky', 'truck', 'car']
 
 
 @pytest.mark.parametrize(
