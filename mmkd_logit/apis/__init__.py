@@ -6,6 +6,7 @@ from mmkd_logit.apis.config import (
     check_resume,
     class_names_in,
     config_name,
+    make_config,
     read_config,
 )
 from mmkd_logit.apis.models import (
@@ -18,6 +19,7 @@ from mmkd_logit.apis.models import (
     predict_models,
     segment,
 )
+from mmkd_logit.apis.next_steps import next_steps
 from mmkd_logit.apis.runner import build_runner
 from mmkd_logit.apis.stored_logits import StoreSettings, store_logits
 
@@ -35,6 +37,8 @@ __all__ = [
     'load_model',
     'load_segmentors',
     'load_weights',
+    'make_config',
+    'next_steps',
     'predict_models',
     'read_config',
     'segment',

@@ -54,7 +54,16 @@ def test_the_page_works_from_images_to_predictions(tmp_path: Path) -> None:
     assert len(said) == 6
     *_, table, tested, exported, used = said
     assert 'kd' in table and 'written to work_dirs/compare' in table
-    assert 'a student: work_dirs/compare/mine/kd/seed0/student_last.pth' in table
+    of_student = Path('work_dirs/compare/mine/kd/seed0')
+    last = dict(line.split(': ', 1) for line in table.splitlines()[-5:])
+    assert last['the student'] == str(of_student / 'student_last.pth')
+    for name in ('its log', 'the picture'):
+        assert (tmp_path / last[name]).is_file()
+    # The page types what the tool proposes.
+    assert last['to test it'] in text
+    name = of_student / 'student_last.onnx'
+    proposed = last['to run it without torch'].replace(str(name), 'student.onnx')
+    assert proposed in text
     assert 'accuracy/top1' in tested
     assert '6 test images: they differ by' in exported
     assert used.count('photos/val/') == 6
