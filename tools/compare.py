@@ -204,8 +204,10 @@ def point_on(runs: Sequence[Run], picture: Path) -> None:
     for run in runs:
         student = run.work_dir / 'student_last.pth'
         if run.done and student.is_file():
-            tools, log = Path(sys.argv[0]).parent, run.work_dir / 'compare.log'
-            print(next_steps(tools, run.row.config, student, log, picture))
+            tools = Path(sys.argv[0]).parent
+            config = run.work_dir / Path(run.row.config).name
+            log = run.work_dir / 'compare.log'
+            print(next_steps(tools, config, student, log, picture))
             return
 
 

@@ -20,8 +20,8 @@ def next_steps(
 
     Args:
         tools (Path): Folder of the tools, as the user names it.
-        config (str | Path): Config into which the weights load. The plain student's
-            beside them takes its place.
+        config (str | Path): Config of the run, as mmengine has dumped it: with all that
+            the command line overrode, and the data to test on.
         weights (Path): The student, or the checkpoint of a plain model.
         log (Path): The log.
         picture (Path, optional): The picture, if there is one.
@@ -33,9 +33,6 @@ def next_steps(
     """
     config, weights, log = _short(config), _short(weights), _short(log)
     is_student = weights.name.startswith('student')
-    plain = weights.with_name('student.py')
-    if is_student and plain.is_file():
-        config = plain
     test = tools / 'test.py', config, weights
     export = tools / 'model_converters' / 'export_onnx.py', config, weights
     lines = {'the student' if is_student else 'the checkpoint': str(weights)}

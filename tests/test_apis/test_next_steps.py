@@ -7,7 +7,6 @@ import pytest
 from mmkd_logit.apis import next_steps
 
 TOOLS = Path('tools')
-TEST = 'to test it'
 
 
 def said(*args: object, **settings: object) -> dict[str, str]:
@@ -15,34 +14,29 @@ def said(*args: object, **settings: object) -> dict[str, str]:
     return dict(line.split(': ', 1) for line in text.splitlines())
 
 
-def test_a_student_is_tested_with_its_own_config(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_a_student(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run = tmp_path / 'my run'
-    run.mkdir()
-    weights, log = run / 'student_last.pth', run / 'a.log'
-    before = said('kd.py', weights, log, None)
-    assert before[TEST] == "python tools/test.py kd.py 'my run/student_last.pth'"
-    (run / 'student.py').touch()
-    after = said('kd.py', weights, log, run / 'curves.png', 'kd.py')
-    own = "'my run/student.py' 'my run/student_last.pth'"
-    assert after == {
+    config, weights = run / 'kd.py', run / 'student_last.pth'
+    more = said(config, weights, run / 'a.log', run / 'curves.png', 'kd.py')
+    parts = "'my run/kd.py' 'my run/student_last.pth'"
+    assert more == {
         'the student': 'my run/student_last.pth',
         'its log': 'my run/a.log',
         'the picture': 'my run/curves.png',
-        TEST: f'python tools/test.py {own}',
+        'to test it': f'python tools/test.py {parts}',
         'to run it without torch': 'python tools/model_converters/export_onnx.py '
-        f"{own} 'my run/student_last.onnx' --preprocess",
+        f"{parts} 'my run/student_last.onnx' --preprocess",
         'to train on several seeds': 'python tools/compare.py --configs kd.py --seeds '
         '0 1 2',
     }
-    assert set(after) - set(before) == {'the picture', 'to train on several seeds'}
+    less = said(config, weights, run / 'a.log', None)
+    assert set(more) - set(less) == {'the picture', 'to train on several seeds'}
 
 
-def test_a_plain_model_keeps_its_config(tmp_path: Path) -> None:
-    (tmp_path / 'student.py').touch()  # of another run
+def test_of_a_plain_model_elsewhere(tmp_path: Path) -> None:
     weights = tmp_path / 'epoch_1.pth'
     got = said(tmp_path / 'plain.py', weights, tmp_path / 'a.log', None)
     assert got['the checkpoint'] == str(weights)
-    assert got[TEST] == f'python tools/test.py {tmp_path / "plain.py"} {weights}'
+    command = f'python tools/test.py {tmp_path / "plain.py"} {weights}'
+    assert got['to test it'] == command

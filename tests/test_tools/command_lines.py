@@ -26,7 +26,7 @@ def attempt(
     *args: str | Path,
     cwd: Path,
     env: dict[str, str] | None = None,
-    timeout: float = 1500,
+    timeout: float = 120,
 ) -> CompletedProcess[str]:
     """Run a command on the CPU. Its stdout holds both streams."""
     process = Popen(
@@ -59,7 +59,7 @@ def run(
     *args: str | Path,
     cwd: Path,
     env: dict[str, str] | None = None,
-    timeout: float = 1500,
+    timeout: float = 120,
 ) -> CompletedProcess[str]:
     """Run a command that must succeed."""
     result = attempt(*args, cwd=cwd, env=env, timeout=timeout)
