@@ -78,6 +78,8 @@ EXTRAS = {
         'onnx',
         'onnxruntime',
         'onnxscript',
+        'ipykernel',
+        'nbclient',
     ],
 }
 EXTRAS['dev'] = [

@@ -8,8 +8,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from mmengine.dist import all_gather, all_reduce, barrier, get_rank, get_world_size
+import torch.distributed as dist
 from torch import Tensor
+
+
+def get_world_size() -> int:
+    """Number of processes, 1 outside of a distributed training."""
+    ready = dist.is_available() and dist.is_initialized()
+    return dist.get_world_size() if ready else 1
 
 
 def mean_over_ranks(
@@ -34,7 +40,7 @@ def mean_over_ranks(
     ]
     present = whole[0].new_tensor([grad is not None for grad in grads])
     packed = torch.cat([*(grad.reshape(-1) for grad in whole), present])
-    all_reduce(packed)
+    dist.all_reduce(packed)
     packed /= get_world_size()
     *parts, shares = packed.split([*(grad.numel() for grad in whole), len(whole)])
     return [
@@ -61,7 +67,7 @@ class _SumOverRanks(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
         total = tensor.clone(memory_format=torch.contiguous_format)
-        all_reduce(total)
+        dist.all_reduce(total)
         return total
 
     @staticmethod
@@ -105,7 +111,7 @@ def gather_rows(*tensors: Tensor | None) -> tuple[list[Tensor | None], int]:
         return list(tensors), 0
     first = next(tensor for tensor in tensors if tensor is not None)
     mine = torch.tensor([len(first)], device=first.device)
-    sizes = torch.cat(all_gather(mine)).tolist()
+    sizes = torch.cat(_all_gather(mine)).tolist()
     gathered: list[Tensor | None] = []
     for tensor in tensors:
         if tensor is None:
@@ -114,9 +120,17 @@ def gather_rows(*tensors: Tensor | None) -> tuple[list[Tensor | None], int]:
         # Collectives need the same shape from every process.
         padded = tensor.new_zeros(max(sizes), *tensor.shape[1:])
         padded[: len(tensor)] = tensor
-        parts = zip(all_gather(padded), sizes)
+        parts = zip(_all_gather(padded), sizes)
         gathered.append(torch.cat([part[:size] for part, size in parts]))
-    return gathered, sum(sizes[: get_rank()])
+    return gathered, sum(sizes[: dist.get_rank()])
+
+
+def _all_gather(tensor: Tensor) -> list[Tensor]:
+    # Gloo gathers on the CPU only.
+    sent = tensor.cpu() if dist.get_backend() == 'gloo' else tensor
+    parts = [torch.empty_like(sent) for _ in range(get_world_size())]
+    dist.all_gather(parts, sent)
+    return [part.to(tensor.device) for part in parts]
 
 
 @contextmanager
@@ -127,10 +141,11 @@ def first_process_first() -> Iterator[None]:
     process must call it.
     """
     is_first = int(os.environ.get('LOCAL_RANK', 0)) == 0
-    if not is_first:
-        barrier()
+    several = get_world_size() > 1
+    if several and not is_first:
+        dist.barrier()
     try:
         yield
     finally:
-        if is_first:
-            barrier()
+        if several and is_first:
+            dist.barrier()

@@ -55,7 +55,7 @@ DATA_SAMPLERS = Registry(
 ROW_TRANSFORMS = Registry(
     'row_transform',
     scope='mmkd_logit',
-    locations=['mmkd_logit.models.losses'],
+    locations=['mmkd_logit.models'],
 )
 
 __all__ = [

@@ -18,6 +18,7 @@ from mmengine.config import DictAction
 from rich.console import Console
 from rich.table import Table
 
+from mmkd_logit.apis import next_steps
 from mmkd_logit.suites import (
     Report,
     Run,
@@ -200,17 +201,15 @@ def draw(
     save(plot_curves(panels), out / 'curves.png', rows)
 
 
-def point_on(runs: Sequence[Run]) -> None:
-    """Say where a student and its log are, and what to type next."""
+def point_on(runs: Sequence[Run], picture: Path) -> None:
+    """Say where a student, its log and the picture are, and what to type next."""
     for run in runs:
         student = run.work_dir / 'student_last.pth'
         if run.done and student.is_file():
-            print(
-                f'a student: {student}\nits log: {run.work_dir}\n'
-                'to run it without torch: python '
-                'tools/model_converters/export_onnx.py '
-                f'{run.row.config} {student} student.onnx --preprocess'
-            )
+            tools = Path(sys.argv[0]).parent
+            config = run.work_dir / Path(run.row.config).name
+            log = run.work_dir / 'compare.log'
+            print(next_steps(tools, config, student, log, picture))
             return
 
 
@@ -258,7 +257,7 @@ def main() -> int:
         f'difference: to {baseline}, of the last values, with a 95% interval, '
         f'paired by seed\nwritten to {out}'
     )
-    point_on(runs)
+    point_on(runs, out / 'table.png')
     if report.sources:
         print(f'published: {", ".join(report.sources)}')
     for name, reason in failures.items():

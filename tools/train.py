@@ -1,19 +1,24 @@
 """Train a model: a distiller, or any plain model of the toolboxes."""
 
 import argparse
+import sys
+from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.runner import find_latest_checkpoint
+from mmengine.dist import is_main_process
+from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmkd_logit.apis import (
     add_common_arguments,
     build_runner,
     check_data,
     check_resume,
+    next_steps,
     read_config,
 )
 from mmkd_logit.checkpoint import read_checkpoint
+from mmkd_logit.engine import ExportStudentHook
 
 
 def parse_args() -> argparse.Namespace:
@@ -65,6 +70,39 @@ def apply_args(cfg: Config, args: argparse.Namespace) -> None:
         cfg.load_from = None if args.resume == 'auto' else args.resume
 
 
+def draw(work_dir: Path) -> Path | None:
+    """Draw the metrics of a run; None if it has logged none."""
+    from mmkd_logit.visualization import RunLog, plot_curves, read_curves
+
+    try:
+        panels, _ = read_curves({work_dir.name: [RunLog(work_dir)]}, None)
+    except (FileNotFoundError, ValueError):  # no local log, or no validation
+        return None
+    picture = work_dir / 'curves.png'
+    plot_curves(panels).savefig(picture, dpi=110)
+    return picture
+
+
+def point_on(runner: Runner, args: argparse.Namespace) -> None:
+    """Say where the student, the log and the picture are, and what to type next."""
+    work_dir, log_dir = Path(runner.work_dir), Path(runner.log_dir)
+    if any(isinstance(hook, ExportStudentHook) for hook in runner.hooks):
+        weights = work_dir / 'student_last.pth'
+    else:
+        weights = Path(runner.message_hub.runtime_info.get('last_ckpt', ''))
+    if not weights.is_file():
+        return
+    steps = next_steps(
+        tools=Path(sys.argv[0]).parent,
+        config=work_dir / Path(args.config).name,
+        weights=weights,
+        log=log_dir / f'{log_dir.name}.log',
+        picture=draw(work_dir),
+        again=None if args.cfg_options else args.config,
+    )
+    print(steps)
+
+
 def main() -> None:
     args = parse_args()
     cfg = read_config(args)
@@ -76,7 +114,10 @@ def main() -> None:
             check_resume(checkpoint, cfg.model)
     elif cfg.get('load_from'):
         read_checkpoint(cfg.load_from)  # mmengine would run code that it holds
-    build_runner(cfg).train()
+    runner = build_runner(cfg)
+    runner.train()
+    if is_main_process():
+        point_on(runner, args)
 
 
 if __name__ == '__main__':

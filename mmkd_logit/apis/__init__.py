@@ -6,6 +6,7 @@ from mmkd_logit.apis.config import (
     check_resume,
     class_names_in,
     config_name,
+    make_config,
     read_config,
 )
 from mmkd_logit.apis.models import (
@@ -21,6 +22,7 @@ from mmkd_logit.apis.models import (
     predict_segmentors,
     segment,
 )
+from mmkd_logit.apis.next_steps import next_steps
 from mmkd_logit.apis.runner import build_runner
 from mmkd_logit.apis.stored_logits import StoreSettings, store_logits
 
@@ -40,6 +42,8 @@ __all__ = [
     'load_model',
     'load_segmentors',
     'load_weights',
+    'make_config',
+    'next_steps',
     'predict_models',
     'predict_segmentors',
     'read_config',

@@ -98,6 +98,36 @@ def read_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
+def make_config(
+    path: str | Path,
+    work_dir: str | Path,
+    options: Mapping[str, Any] | None = None,
+) -> Config:
+    """Read a config as the tools do, for a Python program or a notebook.
+
+    Args:
+        path (str | Path): The config file.
+        work_dir (str | Path): Where logs and checkpoints go.
+        options (Mapping[str, Any], optional): What overrides its settings, by their
+            dotted keys, such as ``{'train_cfg.max_epochs': 5}``. Defaults to None.
+
+    Returns:
+        Config: For :func:`build_runner`.
+
+    Raises:
+        ValueError: If something is set where nothing reads it.
+    """
+    return read_config(
+        argparse.Namespace(
+            config=str(path),
+            work_dir=str(work_dir),
+            cfg_options=dict(options or {}),
+            launcher='none',
+            local_rank=0,
+        )
+    )
+
+
 def config_name(path: str | Path) -> Path:
     """Name a config by its path below ``configs``, without suffix.
 

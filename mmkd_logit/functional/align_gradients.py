@@ -12,7 +12,9 @@ from mmkd_logit.functional._checks import compute_dtype
 Gradients = Sequence[Tensor | None]
 
 
-def align_gradients(task: Gradients, distill: Gradients) -> list[Tensor | None]:
+def align_gradients(
+    task: Gradients, distill: Gradients, scope: str = 'all'
+) -> list[Tensor | None]:
     r"""Add two gradients, minus the component of the second that opposes the first.
 
     .. math::
@@ -20,7 +22,7 @@ def align_gradients(task: Gradients, distill: Gradients) -> list[Tensor | None]:
 
     All parameters together form one vector, in which an absent gradient is 0. So a
     parameter that distillation does not reach still contributes to
-    :math:`\|g_1\|^2`; leave it out of both lists to exclude it.
+    :math:`\|g_1\|^2`, unless ``scope`` is 'shared'.
 
     Source: https://arxiv.org/abs/2411.08937
 
@@ -29,6 +31,9 @@ def align_gradients(task: Gradients, distill: Gradients) -> list[Tensor | None]:
             tensor for each parameter, in any shape; None where it is absent.
         distill (Sequence[Tensor | None]): Gradient of the distillation loss,
             :math:`g_2`, for the same parameters.
+        scope (str): 'all': every parameter takes part, as in the authors' code; or
+            'shared': only those that both losses reach, while the others get the sum
+            of their gradients. Defaults to 'all'.
 
     Returns:
         list[Tensor | None]: The merged gradient :math:`g`, in the same shapes. None
@@ -36,7 +41,7 @@ def align_gradients(task: Gradients, distill: Gradients) -> list[Tensor | None]:
         input lists are not changed.
 
     Raises:
-        ValueError: If the lists do not match.
+        ValueError: If the lists do not match, or ``scope`` is unknown.
 
     Example:
         >>> import torch
@@ -45,13 +50,24 @@ def align_gradients(task: Gradients, distill: Gradients) -> list[Tensor | None]:
         >>> align_gradients([task], [distill])
         [tensor([1., 3.])]
     """
+    check_scope(scope)
     pairs = _pairs(task, distill)
     if not pairs:
         return [b if a is None else a for a, b in zip(task, distill)]
+    if scope == 'shared':
+        shared = [None if b is None else a for a, b in zip(task, distill)]
+        merged = align_gradients(shared, distill)
+        return [a if grad is None else grad for a, grad in zip(task, merged)]
     norm = _norm(task)
     norm = torch.where(norm == 0, 1.0, norm)
     against = _sum(_unit(a, norm) * b for a, b in pairs).clamp(max=0)
     return [_merge(a, b, norm, against) for a, b in zip(task, distill)]
+
+
+def check_scope(scope: str) -> None:
+    """Raise ``ValueError`` for an unknown scope."""
+    if scope not in ('all', 'shared'):
+        raise ValueError(f"scope must be 'all' or 'shared', but got {scope!r}.")
 
 
 def gradient_cosine(task: Gradients, distill: Gradients) -> Tensor:

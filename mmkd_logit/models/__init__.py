@@ -1,6 +1,7 @@
 """Distiller, teacher, heads, losses, backbones and the linear probe."""
 
 from mmkd_logit import registry  # noqa: F401  first: its error names the extras
+from mmkd_logit.models import registered  # noqa: F401
 from mmkd_logit.models.backbones import (
     CIFARVGG,
     CIFARMobileNetV2,
@@ -12,10 +13,11 @@ from mmkd_logit.models.backbones import (
 )
 from mmkd_logit.models.classifiers import LinearProbe
 from mmkd_logit.models.distillers import LogitDistiller
-from mmkd_logit.models.heads import ConvLogitHead, LinearLogitHead, MLPLogitHead
-from mmkd_logit.models.losses import (
+from mmkd_logit.models.teachers import Teacher, Teachers
+from mmkd_logit.modules import (
     BinaryKLLoss,
     BinaryKLNormLoss,
+    ConvLogitHead,
     CTKDLoss,
     CWDLoss,
     DISTLoss,
@@ -23,9 +25,11 @@ from mmkd_logit.models.losses import (
     GKLLoss,
     KDLoss,
     KendallTauLoss,
+    LinearLogitHead,
     LogitLoss,
     MCLDLoss,
     MLKDLoss,
+    MLPLogitHead,
     NKDLoss,
     NormKDLoss,
     RLDLoss,
@@ -33,7 +37,6 @@ from mmkd_logit.models.losses import (
     WSLDLoss,
     WTTMLoss,
 )
-from mmkd_logit.models.teachers import Teacher, Teachers
 
 __all__ = [
     'BinaryKLLoss',

@@ -66,6 +66,7 @@ def test_resume(variant: str, teacher: Path, tmp_path: Path) -> None:
         env={'PYTHONPATH': os.pathsep.join(filter(None, path))},
     )
     assert killed.returncode == -SIGKILL, killed.stdout
+    assert 'the student: ' not in killed.stdout
     assert 'Epoch(train) [3][10/21]' in killed.stdout
     assert not (tmp_path / 'parts' / 'epoch_3.pth').exists()
     resumed = run(

@@ -1,6 +1,8 @@
 """A student on digits, from the training of the teacher to the exported file."""
 
+import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,53 @@ def dhkd(teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def kd(teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Work dir of a KD student."""
     return train(KD, tmp_path_factory.mktemp('kd'), *options_of(teacher))
+
+
+def last_lines(output: str) -> dict[str, str]:
+    """What a tool says at its end, by what it is about."""
+    lines = output.splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith('the '))
+    return dict(line.split(': ', 1) for line in lines[first:])
+
+
+def type_in(command: str, cwd: Path) -> str:
+    """Run a proposed command with this Python, at the place of the tools."""
+    program, *words = shlex.split(command)
+    assert program == 'python'
+    return run(sys.executable, *words, cwd=cwd).stdout
+
+
+def test_the_last_lines_tell_how_to_go_on(tmp_path: Path) -> None:
+    """Of a run that was resumed too: all that it names is there, and runs."""
+    config = tmp_path / 'mine.py'
+    config.write_text(
+        f'_base_ = {str(KD)!r}\n'
+        'model = dict(teacher=dict(checkpoint=None))\n'
+        'default_hooks = dict(teacher_check=dict(minimum=0.0))\n'
+        'train_cfg = dict(max_epochs=1, val_interval=1)\n'
+        'param_scheduler = dict(milestones=[1])\n'
+    )
+    first = last_lines(run(*TRAIN, 'mine.py', cwd=tmp_path).stdout)
+    work_dir = Path('work_dirs') / tmp_path.name / 'mine'
+    assert first['the student'] == str(work_dir / 'student_last.pth')
+    assert first['to train on several seeds'].endswith(' mine.py --seeds 0 1 2')
+    for name in ('the student', 'its log', 'the picture'):
+        assert (tmp_path / first[name]).is_file()
+    (tmp_path / first['the picture']).unlink()
+
+    options = '--resume', '--cfg-options', 'train_cfg.max_epochs=2'
+    resumed = run(*TRAIN, 'mine.py', *options, cwd=tmp_path).stdout
+    assert 'resumed epoch: 1' in resumed
+    again = last_lines(resumed)
+    # Other seeds would lack the options.
+    assert set(first) - set(again) == {'to train on several seeds'}
+    assert again['its log'] != first['its log']
+    assert 'Epoch(train) [2]' in (tmp_path / again['its log']).read_text()
+    assert (tmp_path / again['the picture']).is_file()
+    accuracy = f'{scalars(tmp_path / work_dir, "accuracy/top1")[-1]:.4f}'
+    assert f'accuracy/top1: {accuracy}' in type_in(again['to test it'], tmp_path)
+    type_in(again['to run it without torch'], tmp_path)
+    assert (tmp_path / work_dir / 'student_last.onnx').is_file()
 
 
 @pytest.mark.parametrize('method', ['dhkd', 'kd'])

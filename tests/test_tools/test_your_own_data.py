@@ -54,7 +54,15 @@ def test_the_page_works_from_images_to_predictions(tmp_path: Path) -> None:
     assert len(said) == 6
     *_, table, tested, exported, used = said
     assert 'kd' in table and 'written to work_dirs/compare' in table
-    assert 'a student: work_dirs/compare/mine/kd/seed0/student_last.pth' in table
+    of_student = Path('work_dirs/compare/mine/kd/seed0')
+    last = dict(line.split(': ', 1) for line in table.splitlines()[-5:])
+    assert last['the student'] == str(of_student / 'student_last.pth')
+    for name in ('its log', 'the picture'):
+        assert (tmp_path / last[name]).is_file()
+    # The page takes the plain student's config, the tool that of the run.
+    for what in ('to test it', 'to run it without torch'):
+        config = tmp_path / last[what].split()[2]
+        assert config == tmp_path / of_student / 'kd.py' and config.is_file()
     assert 'accuracy/top1' in tested
     assert '6 test images: they differ by' in exported
     assert used.count('photos/val/') == 6

@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 
 from mmkd_logit.engine.hooks.loss_schedule_hook import LossScheduleHook
 from mmkd_logit.models.distillers import distiller_in
-from mmkd_logit.models.losses import CTKDLoss
+from mmkd_logit.modules.losses import CTKDLoss
 from mmkd_logit.registry import HOOKS
 
 

@@ -11,10 +11,8 @@ from torch.optim import Optimizer
 from mmkd_logit.engine.optim_wrappers.two_gradients_optim_wrapper import (
     TwoGradientsOptimWrapper,
 )
-from mmkd_logit.functional import align_gradients
+from mmkd_logit.functional.align_gradients import align_gradients, check_scope
 from mmkd_logit.registry import OPTIM_WRAPPERS
-
-_SCOPES = ('all', 'shared')
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -58,18 +56,13 @@ class GradAlignOptimWrapper(TwoGradientsOptimWrapper):
 
     def __init__(self, optimizer: Optimizer, scope: str = 'all', **kwargs: Any) -> None:
         super().__init__(optimizer=optimizer, **kwargs)
-        if scope not in _SCOPES:
-            raise ValueError(f"scope must be 'all' or 'shared', but got {scope!r}.")
+        check_scope(scope)
         self.scope = scope
 
     def _take(
         self, task: list[Tensor | None], distill: list[Tensor | None]
     ) -> list[Tensor | None]:
-        if self.scope == 'all':
-            return align_gradients(task, distill)
-        shared = [None if b is None else a for a, b in zip(task, distill)]
-        merged = align_gradients(shared, distill)
-        return [a if grad is None else grad for a, grad in zip(task, merged)]
+        return align_gradients(task, distill, self.scope)
 
 
 @OPTIM_WRAPPERS.register_module()

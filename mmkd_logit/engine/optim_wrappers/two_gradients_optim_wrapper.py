@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from mmkd_logit.dist import mean_over_ranks
 from mmkd_logit.models import LogitDistiller
 from mmkd_logit.models.distillers import distiller_in
-from mmkd_logit.models.losses.base import touch
+from mmkd_logit.modules.losses.base import touch
 
 
 class TwoGradientsOptimWrapper(OptimWrapper):

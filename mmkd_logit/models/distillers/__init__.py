@@ -1,7 +1,6 @@
 """The one model that the Runner trains."""
 
 from mmkd_logit.models.distillers.logit_distiller import LogitDistiller
-from mmkd_logit.models.distillers.logit_tap import LogitTap
 from mmkd_logit.models.distillers.unwrap import distiller_in
 
-__all__ = ['LogitDistiller', 'LogitTap', 'distiller_in']
+__all__ = ['LogitDistiller', 'distiller_in']

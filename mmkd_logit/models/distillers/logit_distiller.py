@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
-from mmengine.dist import get_world_size
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from mmkd_logit.dist import get_world_size
 from mmkd_logit.functional import kendall_tau
 from mmkd_logit.functional._checks import check_finite
 from mmkd_logit.logit_store import TopRows
-from mmkd_logit.models.distillers.logit_tap import LogitTap
 from mmkd_logit.models.distillers.step_monitor import (
     StepMonitor,
     forget_stale_losses,
     images_per_epoch,
 )
-from mmkd_logit.models.losses import LogitLoss, losses_of, touch
 from mmkd_logit.models.settings import build_part, check_keys, is_distiller
 from mmkd_logit.models.teachers import StoredTeacher, build_teacher
+from mmkd_logit.modules import LogitTap
+from mmkd_logit.modules.losses import LogitLoss, losses_of, touch
 from mmkd_logit.registry import MODELS
 from mmkd_logit.rng import side_rng
 from mmkd_logit.structures import LogitRows, LogitStrips
@@ -356,7 +358,9 @@ class LogitDistiller(BaseModel):
             return
         self._begun = True
         for _, loss in self.named_losses():
-            loss.begin(images_per_epoch(images * get_world_size()))
+            warning = loss.begin(images_per_epoch(images * get_world_size()))
+            if warning is not None:
+                print_log(warning, logger='current', level=logging.WARNING)
         logged = [*task, *(f'loss_{name}' for name in self.losses)]
         logged += self._statistics_of_losses()
         if self.kendall_tau_rows > 0:
@@ -566,7 +570,7 @@ def _build_losses(losses: Mapping[str, dict], known: dict[str, int]) -> nn.Modul
         if not isinstance(built[name], LogitLoss):
             raise TypeError(
                 f'losses.{name} is a {type(built[name]).__name__}, but must be a '
-                'LogitLoss of mmkd_logit.models.losses, or a subclass of it that '
+                'LogitLoss of mmkd_logit.models, or a subclass of it that '
                 'implements compute().'
             )
     return built

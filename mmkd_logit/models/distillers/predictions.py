@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from mmkd_logit.models.distillers.logit_distiller import LogitDistiller
-from mmkd_logit.models.distillers.logit_tap import LogitTap
+from mmkd_logit.modules import LogitTap
 from mmkd_logit.tasks import ClassificationTask, find_logit_layer, task_of
 
 

@@ -97,6 +97,16 @@ def test_dhkd_step(distiller: Callable, batch: Callable) -> None:
     assert student.backbone.conv1.weight.grad.abs().sum() > 0
 
 
+def test_a_loss_can_warn_once_training_begins(
+    distiller: Callable, batch: Callable, warned: list[str]
+) -> None:
+    model = distiller(losses=dict(ctkd=dict(type='CTKDLoss')))
+    assert not [text for text in warned if 'curriculum' in text]
+    for _ in range(2):
+        step(model, batch())
+    assert len([text for text in warned if 'has no curriculum' in text]) == 1
+
+
 def test_kendall_tau_is_logged_where_it_is_asked_for(
     distiller: Callable, batch: Callable
 ) -> None:

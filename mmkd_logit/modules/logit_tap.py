@@ -1,0 +1,62 @@
+"""Listens to the last layer of a model for one forward pass."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class LogitTap:
+    """Keeps what goes into a layer and what comes out, for one forward pass.
+
+    The hook is on the layer only inside the ``with`` block, so copies of the model,
+    validation and export never see it.
+
+    Args:
+        layer (nn.Module): The layer that gives the logits.
+        name (str): Its name, for messages.
+
+    Raises:
+        RuntimeError: At the end of the block, if the layer did not run exactly once.
+
+    Example:
+        >>> import torch
+        >>> from mmkd_logit.modules import LogitTap
+        >>> model = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Linear(4, 2))
+        >>> with LogitTap(model[1], name='1') as tap:
+        ...     _ = model(torch.ones(3, 4))
+        >>> tap.feature.shape, tap.logits.shape
+        (torch.Size([3, 4]), torch.Size([3, 2]))
+    """
+
+    feature: Tensor
+    logits: Tensor
+
+    def __init__(self, layer: nn.Module, name: str) -> None:
+        self._layer = layer
+        self._name = name
+        self._calls = 0
+
+    def __enter__(self) -> LogitTap:
+        self._handle = self._layer.register_forward_hook(self._keep)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._handle.remove()
+        if error is None and self._calls != 1:
+            raise RuntimeError(
+                f'The last layer {self._name!r} must run once in a training step, but '
+                f'ran {self._calls} times. Name the layer that gives the logits of '
+                'the task loss with logit_layer.'
+            )
+
+    def _keep(self, layer: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+        self.feature, self.logits = args[0], output
+        self._calls += 1
