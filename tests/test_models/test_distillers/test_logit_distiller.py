@@ -646,7 +646,7 @@ def test_missing_labels_that_are_needed(
         step(needy, drop_labels(batch(), 2))
     mixup = dict(augments=dict(type='Mixup', alpha=0.5))
     mixing = distiller(student=classifier() | dict(train_cfg=mixup), **KD)
-    with pytest.raises(ValueError, match='blend labels, but some images of the batch'):
+    with pytest.raises(ValueError, match='blend labels, but some images in the batch'):
         step(mixing, drop_labels(batch(), 2))
     student = classifier(type='EfficientFormerClsHead', distillation=False)
     other = distiller(student=student, logit_layer='head.head', **KD)
