@@ -508,7 +508,7 @@ def test_exploding_logits_are_said_once(
     for _ in range(45):
         step(model, data)
     (said,) = warned
-    assert 'times as long as the teacher' in said and 'learning rate' in said
+    assert 'times the teacher' in said and 'learning rate' in said
     assert 'guessing has 1.6' in said
     copied = copy.deepcopy(model)  # as EMA does, in the middle of training
     assert copied._monitor is not model._monitor
@@ -544,7 +544,7 @@ def test_losses_of_the_run_that_is_resumed_from(
     step(model, batch())
     (said,) = warned
     assert 'has logged loss_mcld, kendall_tau, which this config does not' in said
-    assert 'set load_from in place of --resume' in said
+    assert 'set load_from instead of --resume' in said
     assert set(hub.log_scalars) == {
         *('train/loss', 'train/loss_task', 'train/loss_kd', 'train/lr'),
         'train/loss_scale',
@@ -642,7 +642,7 @@ def test_missing_labels_that_are_needed(
     distiller: Callable, classifier: MakeConfig, batch: Callable
 ) -> None:
     needy = distiller(losses=dict(hard=dict(type='mmkd_logit.NeedsLabelsLoss')))
-    with pytest.raises(ValueError, match=r"\['hard'\] need one label an image"):
+    with pytest.raises(ValueError, match=r"\['hard'\] need one label per image"):
         step(needy, drop_labels(batch(), 2))
     mixup = dict(augments=dict(type='Mixup', alpha=0.5))
     mixing = distiller(student=classifier() | dict(train_cfg=mixup), **KD)
