@@ -564,7 +564,7 @@ def test_several_teachers_are_not_stored(cwd: Path) -> None:
 def test_a_student_of_other_classes(cwd: Path, cache: str) -> None:
     cfg = classification(cwd / 'x', dict(cache=cache))
     cfg.model.student.head.num_classes = 9
-    with pytest.raises(ValueError, match='store are of 10 classes, but the student ha'):
+    with pytest.raises(ValueError, match='store have 10 classes, but the student ha'):
         build_model(cfg).load_teacher()
 
 

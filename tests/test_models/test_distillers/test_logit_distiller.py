@@ -379,7 +379,7 @@ def test_parts_that_do_not_fit(distiller: Callable, classifier: MakeConfig) -> N
     nested = dict(type='mmkd_logit.LogitDistiller', student=classifier())
     refuse('config of a LogitDistiller itself.*_base_.method', student=nested, **KD)
     refuse("the key 'at'.*Write resolution", TypeError, at='label', **KD)
-    refuse("unknown key 'losss'.*'losses' meant", TypeError, losss={}, **KD)
+    refuse("unknown key 'losss'.*mean 'losses'", TypeError, losss={}, **KD)
     refuse("must be 'student' for a ImageClassifier", resolution='label', **KD)
     maps = DHKD | dict(aux_head=dict(type='ConvLogitHead'))
     refuse('takes maps, but .* gets vectors. Take LinearLogitHead', **maps)

@@ -61,7 +61,7 @@ def test_a_name_must_be_clear() -> None:
         (dict(class_map=[0, 1, 1]), r'classes \[1\] more than once'),
         (
             dict(class_map=[0, 1, 'moon']),
-            r"class_map\[2\] is 'moon', which is no class",
+            r"class_map\[2\] is 'moon', which is not a class",
         ),
         (dict(class_map=[0, 1, 1.5]), r'class_map\[2\] must be an index or a name'),
         (dict(class_map=[0, 1, 'a'], theirs=None), 'does not name its classes. Write'),
