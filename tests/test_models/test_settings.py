@@ -70,7 +70,7 @@ def test_names_the_setting_at_fault() -> None:
         build_part(dict(type=Silent, tau=1.0, weights=2), 'it')
     with pytest.raises(TypeError, match=r'Silent takes tau, weight, name'):
         check_keys(Silent, {'nothing_like_it': 1}, 'it')
-    with pytest.raises(TypeError, match=r"key 'old', which only older .*Write tau inst"):
+    with pytest.raises(TypeError, match=r"key 'old', which only .*Write tau inst"):
         check_keys(Silent, {'old': 1}, 'it')
     with pytest.raises(TypeError, match=r"it: .*missing 1 required .*'tau'"):
         build_part(dict(type=Silent), 'it')

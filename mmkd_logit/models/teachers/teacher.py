@@ -405,7 +405,7 @@ class Teacher:
 
     @torch.no_grad()
     def predict(self, inputs: Tensor, data_samples: Sequence[Any]) -> list[Any]:
-        """Predict preprocessed images in the form that the toolbox's evaluator takes."""
+        """Predict preprocessed images in the form that the evaluator takes."""
         assert self.module is not None, 'Teacher.load() comes first.'
         inputs = self.prepare(inputs)
         with self.precision.context(inputs.device):

@@ -382,7 +382,7 @@ def test_parts_that_do_not_fit(distiller: Callable, classifier: MakeConfig) -> N
     refuse("unknown key 'losss'.*mean 'losses'", TypeError, losss={}, **KD)
     refuse("must be 'student' for a ImageClassifier", resolution='label', **KD)
     maps = DHKD | dict(aux_head=dict(type='ConvLogitHead'))
-    refuse('takes maps, but .* gets vectors. Take LinearLogitHead', **maps)
+    refuse('takes maps, but .* gets vectors. Use LinearLogitHead', **maps)
     bad_teacher = dict(model=classifier(), checkpoint=None, ckpt='x')
     refuse("teacher has the unknown key 'ckpt'", TypeError, teacher=bad_teacher, **KD)
     refuse('is not a layer', logit_layer='head.cls', **KD)
