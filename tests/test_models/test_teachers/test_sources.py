@@ -319,7 +319,7 @@ def test_hugging_face_refuses(student: BaseModel, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match='gives no logits of images: it gives feat'):
         logits_of(student, images, huggingface=folder)
     change_json(config, architectures=['CLIPModel'], text_config={})
-    with pytest.raises(ValueError, match="it takes text. For CLIP, use mmpretrain"):
+    with pytest.raises(ValueError, match='it takes text. For CLIP, use mmpretrain'):
         logits_of(student, images, huggingface=folder)
 
 
