@@ -1,4 +1,4 @@
-"""Download CIFAR-100 once, before several jobs do so at a time."""
+"""Download CIFAR-100 once, before several jobs do so at the same time."""
 
 import argparse
 from pathlib import Path
@@ -15,8 +15,8 @@ def main() -> None:
     except OSError as error:
         raise SystemExit(
             f'{CIFAR100.url} cannot be downloaded: {error}. Unpack it in {root} by '
-            f'hand, so that {root / CIFAR100.base_folder} is there, or set data_root '
-            'of the datasets to where you have it.'
+            f'hand, so that {root / CIFAR100.base_folder} exists, or set data_root of '
+            'the datasets to the folder where you have it.'
         ) from error
 
 
