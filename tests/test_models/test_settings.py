@@ -65,7 +65,7 @@ def test_names_the_setting_at_fault() -> None:
         with pytest.raises(ValueError, match=r'losses.kd must be a dict with a type'):
             build_part(bad, 'losses.kd')
     with pytest.raises(
-        TypeError, match=r"it has the unknown key 'weights'. Is 'weight'"
+        TypeError, match=r"it has the unknown key 'weights'. Did you mean 'weight'"
     ):
         build_part(dict(type=Silent, tau=1.0, weights=2), 'it')
     with pytest.raises(TypeError, match=r'Silent takes tau, weight, name'):
