@@ -66,7 +66,7 @@ def test_a_name_must_be_clear() -> None:
         (dict(class_map=[0, 1, 1.5]), r'class_map\[2\] must be an index or a name'),
         (dict(class_map=[0, 1, 'a'], theirs=None), 'does not name its classes. Use'),
         (dict(class_map='index'), "must be 'names', a dict of names, or a list"),
-        (dict(class_map='names', names=None), 'TeacherCheckHook tells'),
+        (dict(class_map='names', names=None), 'TeacherCheckHook provides'),
         (dict(class_map='names', theirs=None), 'of teacher x are not known'),
         (dict(class_map='names', names=['tench', 'a', 'b']), "2 of the 3 .*'a', 'b'"),
         (dict(class_map={'moon': 'road'}), "renames 'moon', which the training set"),
