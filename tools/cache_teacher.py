@@ -1,9 +1,9 @@
-"""Store the teacher's logits once, for every run of its config to come.
+"""Store the teacher's logits once, for all later runs of its config.
 
     tools/cache_teacher.py CONFIG --views V OUT
     tools/train.py CONFIG --cfg-options model.teacher.cache=OUT
 
-What was interrupted goes on where it stopped.
+If interrupted, the same command continues where it stopped.
 """
 
 import argparse
@@ -30,38 +30,41 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_common_arguments(parser)
-    parser.add_argument('out', type=Path, help='folder that is made')
+    parser.add_argument('out', type=Path, help='folder to create')
     parser.add_argument(
         '--views',
         type=int,
         required=True,
         metavar='V',
-        help='views of each image; epoch e of training shows view e mod V',
+        help='number of views per image; training epoch e shows view e mod V',
     )
     parser.add_argument(
         '--dtype',
         choices=['float32', 'float16'],
         default='float32',
-        help='type of the logits; float32 if not set',
+        help='type of the logits; defaults to float32',
     )
     parser.add_argument(
-        '--view-seed', type=int, default=0, help='seed of the views; 0 if not set'
+        '--view-seed', type=int, default=0, help='seed of the views; defaults to 0'
     )
     parser.add_argument(
         '--top-k',
         type=int,
         metavar='K',
         help='keep the K largest logits of each image and the mass of the others, for '
-        'losses such as KDLoss; all if not set',
+        'losses such as KDLoss; defaults to all',
     )
     parser.add_argument(
         '--tau',
         type=float,
         default=4.0,
-        help='temperature of that mass, which must be that of the loss; 4 if not set',
+        help='temperature of that mass, equal to that of the loss; defaults to 4',
     )
     parser.add_argument(
-        '--batch-size', type=int, metavar='N', help='that of training if not set'
+        '--batch-size',
+        type=int,
+        metavar='N',
+        help="the teacher's batch size; defaults to that of training",
     )
     return parser.parse_args()
 
@@ -71,7 +74,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     cfg = read_config(args)
     if args.launcher == 'pytorch' and get_device() == 'cpu':
-        dist.init_process_group('gloo')  # mmengine takes a GPU for granted
+        dist.init_process_group('gloo')  # mmengine assumes a GPU
     elif args.launcher != 'none':
         init_dist(args.launcher)
     check_data(cfg, ('train_dataloader', 'val_dataloader'))
@@ -84,7 +87,7 @@ def main() -> None:
         args.tau,
         args.batch_size,
     )
-    # Lines that go to a file are not cut.
+    # Avoid cutting lines that go to a file.
     store_logits(cfg, settings, Console(width=None if sys.stdout.isatty() else 120))
     if dist.is_initialized():
         dist.destroy_process_group()
@@ -96,4 +99,4 @@ if __name__ == '__main__':
     except (ValueError, OSError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
-        sys.exit('Stopped. The same command goes on from here.')
+        sys.exit('Stopped. The same command continues from here.')

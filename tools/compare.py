@@ -1,7 +1,7 @@
 """Train the rows of a suite on several seeds, and write the table.
 
-A suite is a file in configs/suites, or the configs after --configs. What has been
-trained before is not trained again; what was interrupted goes on.
+A suite is a file in configs/suites, or the configs after --configs. Finished runs are
+not trained again; interrupted runs are resumed.
 """
 
 import argparse
@@ -38,19 +38,19 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    what = parser.add_argument_group('what is compared')
+    what = parser.add_argument_group('what to compare')
     which = what.add_mutually_exclusive_group(required=True)
-    which.add_argument('suite', nargs='?', help='file, or name in configs/suites')
-    which.add_argument('--configs', nargs='+', metavar='CONFIG', help='a row each')
+    which.add_argument('suite', nargs='?', help='a file, or a name in configs/suites')
+    which.add_argument('--configs', nargs='+', metavar='CONFIG', help='one row each')
     what.add_argument('--seeds', nargs='+', type=int, metavar='SEED')
-    what.add_argument('--metric', help='as it is logged, such as accuracy/top1')
+    what.add_argument('--metric', help='its name in the log, such as accuracy/top1')
     what.add_argument('--baseline', metavar='ROW', help='row to compare with')
     what.add_argument(
         '--sweep',
         nargs='+',
         default=[],
         metavar='KEY=VALUE,VALUE',
-        help='make a row for each value of a setting, as '
+        help='make a row for each value of a setting, such as '
         'model.losses.dhkd.loss_weight=0.1,0.3,1',
     )
     what.add_argument(
@@ -65,49 +65,49 @@ def parse_args() -> argparse.Namespace:
         '--cache-teacher',
         type=int,
         metavar='V',
-        help="store each teacher's logits once, of V views of each image, and train "
-        'all rows that distil it from them',
+        help="store each teacher's logits once, for V views of each image, and use "
+        'them in all rows that distil it',
     )
-    where = parser.add_argument_group('where it runs')
+    where = parser.add_argument_group('where to run')
     where.add_argument(
         '--jobs',
         type=int,
         metavar='N',
-        help='runs at a time; as many as there are cores for their threads, or GPUs, '
-        'if not set',
+        help='maximum number of runs at a time; defaults to as many as there are '
+        'cores for their threads, or GPUs',
     )
     where.add_argument(
         '--threads',
         type=int,
         default=1,
         metavar='N',
-        help='CPU threads of a run, on which its numbers depend; 1 if not set',
+        help='CPU threads per run, on which its numbers depend; defaults to 1',
     )
     where.add_argument(
-        '--gpus', default='', metavar='0,1,...', help='GPUs to use, one a run'
+        '--gpus', default='', metavar='0,1,...', help='GPUs to use, one per run'
     )
     where.add_argument('--gpus-per-job', type=int, default=1, metavar='N')
     where.add_argument(
         '--work-dir',
         type=Path,
         default=Path('work_dirs/compare'),
-        help='folder of the runs, which suites share; work_dirs/compare if not set',
+        help='folder of the runs, shared by suites; defaults to work_dirs/compare',
     )
     where.add_argument(
-        '--out', type=Path, help='folder of the tables; that of the runs if not set'
+        '--out', type=Path, help='folder of the tables; defaults to that of the runs'
     )
     parser.add_argument(
         '--curves',
         nargs='*',
         metavar='KEY',
-        help='draw logged values over training too, as "grad_cos/*"; the metrics of '
-        'the validation set if none is named',
+        help='also draw logged values over training, such as "grad_cos/*"; the '
+        'validation metrics if none is named',
     )
     parser.add_argument(
         '--restart',
         action='store_true',
-        help='where a work dir holds a run of another config, seed or version, rename '
-        'it and train anew',
+        help='if a work dir holds a run of another config, seed or version, rename it '
+        'and train again',
     )
     parser.add_argument(
         '--dry-run', action='store_true', help='only list what would run'
@@ -116,7 +116,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def read_choices(sweeps: Sequence[str]) -> dict[str, list[Any]]:
-    """What ``--sweep`` names, by its key."""
+    """Return the values that ``--sweep`` names, by key."""
     choices: dict[str, list[Any]] = {}
     for sweep in sweeps:
         key, _, values = sweep.partition('=')
@@ -127,7 +127,7 @@ def read_choices(sweeps: Sequence[str]) -> dict[str, list[Any]]:
 
 
 def read_arguments(args: argparse.Namespace) -> Suite:
-    """The suite, as the command line changes it."""
+    """Read the suite, and apply the command line's changes."""
     suite = read_suite(args.suite) if args.suite else suite_of_configs(args.configs)
     for name in ('seeds', 'metric', 'baseline'):
         if getattr(args, name) is not None:
@@ -140,7 +140,7 @@ def read_arguments(args: argparse.Namespace) -> Suite:
 
 
 def settle_conflicts(runs: Sequence[Run], restart: bool) -> None:
-    """Raise for work dirs that hold something else, or rename them."""
+    """Raise for work dirs that hold a different run, or rename them."""
     for run in runs:
         difference = run.difference() if run.work_dir.is_dir() else ''
         if not difference:
@@ -148,14 +148,14 @@ def settle_conflicts(runs: Sequence[Run], restart: bool) -> None:
         if not restart:
             raise ValueError(
                 f'{run.work_dir} holds another run than {run.name} is now: '
-                f'{difference}. Use --restart to rename it and train anew, or another '
+                f'{difference}. Use --restart to rename it and train again, or another '
                 '--work-dir.'
             )
         print(f'{run.work_dir} is now {run.move_aside()}')
 
 
 def list_runs(runs: Sequence[Run], jobs: int) -> None:
-    """Say what would run, and how long it would take."""
+    """Print what would run, and how long it would take."""
     seconds: dict[Path, list[float]] = {}
     for run in runs:
         if run.done:
@@ -183,11 +183,11 @@ def draw(
     out: Path,
     curves: Sequence[str] | None,
 ) -> None:
-    """Write the pictures, one of curves if they are asked for."""
+    """Write the pictures, with one of curves if asked for."""
     results = {line.name: line.values('last') for line in report.lines}
     of_teacher = report.teacher.values('last') if report.teacher else []
     teacher = of_teacher[0] if of_teacher else None
-    # Where rows have baselines of their own, no line is that of no gain for all.
+    # If rows have their own baselines, no line marks 'no gain' for all.
     (baseline,) = report.baselines if len(report.baselines) == 1 else (None,)
     picture = plot_seeds(results, report.intervals(), report.metric, teacher, baseline)
     picture.savefig(out / 'table.png', dpi=110)
@@ -202,7 +202,7 @@ def draw(
 
 
 def point_on(runs: Sequence[Run], picture: Path) -> None:
-    """Say where a student, its log and the picture are, and what to type next."""
+    """Print where a student, its log and the picture are, and what to run next."""
     for run in runs:
         student = run.work_dir / 'student_last.pth'
         if run.done and student.is_file():
@@ -233,12 +233,12 @@ def main() -> int:
         list_runs(runs, len(slots))
         return 0
     settle_conflicts(runs, args.restart)
-    # Lines that go to a file are not cut.
+    # Avoid cutting lines that go to a file.
     console = Console(width=None if sys.stdout.isatty() else 120)
     try:
         failures = train_all(runs, slots, suite.metric, console)
     except KeyboardInterrupt:
-        print('Stopped. The same command goes on from here.')
+        print('Stopped. The same command continues from here.')
         return 130
     runs = [run for run in runs if not isinstance(run, StoreRun)]
     report = Report.of_runs(suite, runs, args.threads)

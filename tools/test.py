@@ -1,7 +1,7 @@
 """Test a checkpoint on the test set of a config.
 
-Takes a distiller's config with its checkpoint or with the exported student, or a
-plain config with the exported student. The teacher is not needed.
+Takes a distiller's config with its checkpoint or the exported student, or a plain
+config with the exported student. The teacher is not needed.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from mmkd_logit.apis import (
 
 
 def metrics_path(text: str) -> Path:
-    """The file for the metrics, of a kind that mmengine writes."""
+    """Parse the path of the metrics file, in a format that mmengine writes."""
     path = Path(text)
     if path.suffix not in ('.json', '.yaml', '.yml'):
         raise argparse.ArgumentTypeError(f'{text!r} must end with .json or .yaml')
@@ -43,7 +43,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = read_config(args)
-    # A config that a resumed run has dumped would load the run's latest checkpoint.
+    # The config dumped by a resumed run would load that run's latest checkpoint.
     cfg.load_from, cfg.resume = None, False
     check_data(cfg, ('test_dataloader',))
     runner = build_runner(cfg)

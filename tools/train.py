@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from a checkpoint, or from the latest in the work dir',
+        help='resume from a checkpoint, or from the latest in the work dir',
     )
     parser.add_argument(
         '--amp', action='store_true', help='train with automatic mixed precision'
@@ -37,7 +37,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help='scale the learning rate with the batch size of all processes',
+        help='scale the learning rate with the total batch size of all processes',
     )
     return parser.parse_args()
 
@@ -51,7 +51,7 @@ def apply_args(cfg: Config, args: argparse.Namespace) -> None:
         )
     if args.amp:
         if get_device() == 'cpu':
-            raise SystemExit('--amp: mmengine has mixed precision on GPUs only.')
+            raise SystemExit('--amp: mmengine supports mixed precision on GPUs only.')
         kind = str(cfg.optim_wrapper.get('type'))
         ours = [name for name in ('GradAlign', 'DOT') if name in kind]
         prefix = f'mmkd_logit.{ours[0]}' if ours else ''
@@ -64,7 +64,7 @@ def apply_args(cfg: Config, args: argparse.Namespace) -> None:
                 f'{args.config}, the batch size that its learning rate is meant for.'
             )
         cfg.auto_scale_lr.enable = True
-    cfg.setdefault('resume', False)  # for those who read the log
+    cfg.setdefault('resume', False)  # readers of the log rely on it
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
@@ -113,7 +113,7 @@ def main() -> None:
         if checkpoint is not None:
             check_resume(checkpoint, cfg.model)
     elif cfg.get('load_from'):
-        read_checkpoint(cfg.load_from)  # mmengine would run code that it holds
+        read_checkpoint(cfg.load_from)  # mmengine would run any code in it
     runner = build_runner(cfg)
     runner.train()
     if is_main_process():

@@ -1,4 +1,4 @@
-"""What the tools share: from a config to a Runner, from a checkpoint to predictions."""
+"""Functions shared by the tools: configs, Runners, checkpoints and predictions."""
 
 from mmkd_logit.apis.config import (
     add_common_arguments,

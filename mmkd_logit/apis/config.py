@@ -1,4 +1,4 @@
-"""How a command line becomes a config, and what is checked before anything is built."""
+"""Configs from the command line, and checks before anything is built."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from mmkd_logit.checkpoint import read_checkpoint, weights_of
 from mmkd_logit.models.settings import is_distiller
 from mmkd_logit.tasks import TASKS, task_of_scope
 
-# Keys of the distiller, and of the base that a pair is built from. Set at the top level
-# of a config they change nothing.
+# Keys of the distiller, and of the base that a pair is built from. At the top level of
+# a config they have no effect.
 _OF_THE_MODEL = (
     'aux_head',
     'kendall_tau_rows',
@@ -40,7 +40,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--work-dir',
-        help='where logs and checkpoints go; if not set, work_dirs/ and the path of '
+        help='folder for logs and checkpoints; defaults to work_dirs/ and the path of '
         'the config below configs/, or else its folder and name',
     )
     parser.add_argument(
@@ -62,25 +62,25 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read_config(args: argparse.Namespace) -> Config:
-    """Read the config that the arguments name, and apply what they override.
+    """Read the config that the arguments name, and apply their overrides.
 
     Args:
-        args (argparse.Namespace): With what :func:`add_common_arguments` adds.
+        args (argparse.Namespace): Those of :func:`add_common_arguments`.
 
     Returns:
         Config: With ``work_dir`` and ``launcher`` set.
 
     Raises:
-        ValueError: If something is set where nothing reads it.
+        ValueError: If a setting is in a place where it has no effect.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = _read_file(args.config)
     cfg.launcher = args.launcher
-    # What a leaf takes its model from. A config that sets it and no model has missed.
+    # Leaf configs take their model from it. To set it without a model has no effect.
     if cfg.pop('method', None) is not None and _assigns(args.config) == {'method'}:
         raise ValueError(
-            f"{args.config} sets 'method', which its base has copied to the model "
-            'already. Set model in its place: model = dict(losses=...).'
+            f"{args.config} sets 'method', which its base has already copied to the "
+            'model. Set model instead: model = dict(losses=...).'
         )
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
@@ -129,17 +129,17 @@ def make_config(
 
 
 def config_name(path: str | Path) -> Path:
-    """Name a config by its path below ``configs``, without suffix.
+    """Return the name of a config: its path below ``configs``, without suffix.
 
-    Of a config that is not in a folder below one named ``configs``, it is the folder
-    and the name of the file. A folder there is a method, so that configs of the same
-    name differ: ``kd/cifar100/res56_res20``, ``dhkd/cifar100/res56_res20``.
+    For a config elsewhere, it is the names of its folder and file. Each folder below
+    ``configs`` is a method, which distinguishes configs of the same file name:
+    ``kd/cifar100/res56_res20``, ``dhkd/cifar100/res56_res20``.
 
     Args:
         path (str | Path): Path of the config's file.
 
     Returns:
-        Path: A relative one.
+        Path: A relative path.
     """
     _, *folders, name = Path(path).resolve().with_suffix('').parts
     above = folders[-2::-1]
@@ -148,7 +148,7 @@ def config_name(path: str | Path) -> Path:
 
 
 def _assigns(path: str) -> set[str]:
-    """Find which of ``method`` and ``model`` a config file sets itself."""
+    """Return which of ``method`` and ``model`` a config file sets itself."""
     if Path(path).suffix != '.py':
         return set()
     tree = ast.parse(Path(path).read_text(encoding='utf-8'))
@@ -168,15 +168,15 @@ def _read_file(path: str) -> Config:
     except (AttributeError, KeyError) as error:
         if "'teacher'" in str(error) and '_base_.teacher' in Path(path).read_text():
             raise ValueError(
-                f'{path} takes _base_.teacher from a pair, which older releases had. '
-                'The pairs in configs/_base_/pairs build the distiller: replace the '
+                f'{path} takes _base_.teacher from a pair, as in older releases. Now '
+                'the pairs in configs/_base_/pairs build the distiller: replace the '
                 'whole model = dict(_delete_=True, ...) by model = _base_.method.'
             ) from error
         raise
 
 
 def _refuse_dead_settings(cfg: Config, options: Iterable[str]) -> None:
-    """Nothing reads a distiller's settings at the top level of its config."""
+    """Refuse settings of a distiller at the top level of its config."""
     if not is_distiller(cfg.get('model') or {}):
         return
     set_here = {option.partition('.')[0] for option in options}
@@ -185,27 +185,27 @@ def _refuse_dead_settings(cfg: Config, options: Iterable[str]) -> None:
         if name in set_here:
             raise ValueError(
                 f'--cfg-options sets {name!r} at the top level of the config, where '
-                f'nothing reads it. Set it in {path}, as {path}.<key>=<value>.'
+                f'it has no effect. Set it in {path}: {path}.<key>=<value>.'
             )
         # A config may define its model's parts first, under such names.
         if name in cfg and cfg[name] != cfg.model.get(name):
             print_log(
-                f'{name!r} at the top level of the config is not what {path} holds, '
-                f'and nothing reads it there. To change the model, set {path}.',
+                f'{name!r} at the top level of the config differs from {path}, '
+                f'and has no effect there. To change the model, set {path}.',
                 logger='current',
                 level=logging.WARNING,
             )
 
 
 def check_data(cfg: Config, loaders: Sequence[str]) -> None:
-    """Raise if a folder of images or labels is missing, before anything is built.
+    """Check that folders of images and labels exist, before anything is built.
 
     Args:
-        cfg (Config): As :func:`read_config` gives it.
+        cfg (Config): As :func:`read_config` returns it.
         loaders (Sequence[str]): Keys of the data loaders that will be used.
 
     Raises:
-        FileNotFoundError: If the folder does not exist. It says where it is set.
+        FileNotFoundError: If a folder does not exist. The message says where it is set.
     """
     for name in loaders:
         where = f'{name}.dataset'
@@ -218,7 +218,7 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
         prefixes = list(prefix.values()) if isinstance(prefix, dict) else [prefix]
         for folder in prefixes:
             if not isinstance(folder, str | None):
-                continue  # for the dataset to judge
+                continue  # left to the dataset to check
             path = os.path.join(dataset.get('data_root') or '', folder or '')
             if path and '://' not in path and not Path(path).expanduser().exists():
                 kind = _dataset_type(dataset, cfg.get('default_scope'))
@@ -231,7 +231,7 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
 
 
 def _downloads(dataset: dict, scope: str | None) -> bool:
-    """Whether a dataset downloads itself, as CIFAR does."""
+    """Return whether a dataset downloads itself, as CIFAR does."""
     kind = _dataset_type(dataset, scope)
     parameter = inspect.signature(kind).parameters.get('download') if kind else None
     return parameter is not None and dataset.get('download', parameter.default)
@@ -245,13 +245,13 @@ def _dataset_type(dataset: dict, scope: str | None) -> type | None:
 
 
 def class_names_in(cfg: Config) -> tuple[str, ...] | None:
-    """Names of the classes that the type of the training set has, as CIFAR100 does.
+    """Return the class names that the type of the training set defines, like CIFAR100.
 
     Args:
-        cfg (Config): A config; its data need not be there.
+        cfg (Config): A config; its data need not exist.
 
     Returns:
-        tuple[str, ...] | None: None if the type has none, or the config has other
+        tuple[str, ...] | None: None if the type defines none, or the config has other
         classes.
     """
     dataset = (cfg.get('train_dataloader') or {}).get('dataset') or {}
@@ -265,10 +265,10 @@ def class_names_in(cfg: Config) -> tuple[str, ...] | None:
 
 
 def check_constructor(cfg: Config) -> None:
-    """Raise where a toolbox would ignore layer-wise learning rates without a word.
+    """Check that a toolbox would not silently ignore layer-wise learning rates.
 
     Args:
-        cfg (Config): As :func:`read_config` gives it.
+        cfg (Config): As :func:`read_config` returns it.
 
     Raises:
         ValueError: If the optimizer constructor does not know a distiller's names.
@@ -278,7 +278,7 @@ def check_constructor(cfg: Config) -> None:
     blind = {each: task for task in TASKS for each in task.blind_constructors}
     if is_distiller(cfg.model) and name in blind:
         raise ValueError(
-            f"{blind[name].scope}'s {name} goes by names that begin with 'backbone', "
+            f"{blind[name].scope}'s {name} looks for names that begin with 'backbone', "
             "but in a distiller the student's begin with 'student.backbone': every "
             'layer would get the full learning rate. Remove optim_wrapper.constructor '
             'and its paramwise_cfg.'
@@ -286,16 +286,16 @@ def check_constructor(cfg: Config) -> None:
 
 
 def check_resume(path: str, model: Mapping[str, Any]) -> None:
-    """Read a checkpoint safely, and raise if no run can be resumed from it.
+    """Check that a run can be resumed from a checkpoint, which is read safely.
 
     Args:
         path (str): The checkpoint.
-        model (dict): Config of the model that goes on.
+        model (dict): Config of the model to be resumed.
 
     Raises:
         FileNotFoundError: If it does not exist.
-        ValueError: If it cannot be read, holds objects that could run code, holds
-            weights alone, or those of a model with other parts.
+        ValueError: If it cannot be read, holds objects that could run code, holds only
+            weights, or belongs to a model with other parts.
     """
     checkpoint = read_checkpoint(path)
     lacking = [key for key in ('meta', 'message_hub') if key not in checkpoint]
@@ -314,8 +314,8 @@ def check_resume(path: str, model: Mapping[str, Any]) -> None:
     if has_head != needs_head or (of_distiller and not is_distiller(model)):
         part = 'an auxiliary head' if has_head != needs_head else 'a teacher'
         raise ValueError(
-            f'{path} is of a model {"without" if needs_head else "with"} {part}, and '
-            f'this config has {"one" if needs_head else "none"}: the run was begun '
+            f'{path} is of a model {"without" if needs_head else "with"} {part}, but '
+            f'this config has {"one" if needs_head else "none"}: the run was started '
             'with another method. To start a new run from its weights, use '
             f'--cfg-options load_from={path} without --resume.'
         )

@@ -1,4 +1,4 @@
-"""Trained models on the command line: which ones, on which images."""
+"""Trained models named on the command line, and their predictions."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from mmkd_logit.released_names import match_names
 from mmkd_logit.tasks import SegmentationTask, task_of
 from mmkd_logit.views import without_view_keys
 
-# In place of a checkpoint: the teacher of a distiller, with its own weights.
+# Instead of a checkpoint: the teacher of a distiller, with its own weights.
 _TEACHER = 'teacher'
-# What a distiller has beside its student, and a student alone does not need.
+# Parts of a distiller that its student does not need.
 _OF_THE_DISTILLER = ('losses.', 'aux_head.')
 
 
@@ -43,7 +43,7 @@ def add_model_argument(parser: argparse.ArgumentParser) -> None:
     """Add ``--model``.
 
     Args:
-        parser (argparse.ArgumentParser): Of the tool.
+        parser (argparse.ArgumentParser): The tool's parser.
     """
     parser.add_argument(
         '--model',
@@ -51,8 +51,8 @@ def add_model_argument(parser: argparse.ArgumentParser) -> None:
         action='append',
         required=True,
         metavar=('LABEL', 'CONFIG', 'CHECKPOINT'),
-        help='a plain model or a distiller, whose student is taken, or, with the word '
-        'teacher in place of a checkpoint, its teacher; can be given several times, '
+        help='a plain model, or a distiller, whose student is used; with the word '
+        'teacher instead of a checkpoint, its teacher; can be given several times, '
         'the teacher first',
     )
 
@@ -61,16 +61,16 @@ def add_samples_argument(parser: argparse.ArgumentParser, samples: int) -> None:
     """Add ``--samples``.
 
     Args:
-        parser (argparse.ArgumentParser): Of the tool.
-        samples (int): How many images are looked at by default.
+        parser (argparse.ArgumentParser): The tool's parser.
+        samples (int): Default number of images.
     """
     parser.add_argument(
         '--samples',
         type=_at_least_2,
         default=samples,
         metavar='N',
-        help='largest number of images, drawn at random from the validation set, the '
-        f'same for all models; {samples} if not set',
+        help='maximum number of images, drawn at random from the validation set, the '
+        f'same for all models; defaults to {samples}',
     )
 
 
@@ -88,13 +88,13 @@ def load_weights(model: BaseModel, checkpoint: str, label: str = '') -> None:
     Args:
         model (BaseModel): A plain model or a distiller.
         checkpoint (str): That of the model; for a distiller, also that of the plain
-            student, or of a distiller of the same student by another method. A file
-            of mdistiller, RepDistiller or torchvision will do.
-        label (str): What the model is called, for messages. Defaults to ''.
+            student, or of a distiller of the same student with another method. Files
+            of mdistiller, RepDistiller and torchvision are accepted.
+        label (str): Name of the model in messages. Defaults to ''.
 
     Raises:
         FileNotFoundError: If the checkpoint does not exist.
-        ValueError: If it cannot be read, or does not fit to the last tensor.
+        ValueError: If it cannot be read, or does not match exactly.
     """
     what = f'{label}: {checkpoint}' if label else str(checkpoint)
     weights = weights_of(read_checkpoint(checkpoint), checkpoint)
@@ -118,7 +118,7 @@ def build_model(cfg: Config) -> BaseModel:
         cfg (Config): The config.
 
     Returns:
-        BaseModel: Its model, on the CPU, without weights of a checkpoint.
+        BaseModel: Its model, on the CPU, with no checkpoint loaded.
     """
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     if cfg.get('data_preprocessor') is not None:
@@ -132,7 +132,7 @@ def load_model(config: str, checkpoint: str, label: str) -> tuple[Config, BaseMo
     Args:
         config (str): Config file of a plain model or a distiller.
         checkpoint (str): Its checkpoint, see :func:`load_weights`.
-        label (str): What the model is called, for messages.
+        label (str): Name of the model in messages.
 
     Returns:
         tuple[Config, BaseModel]: The config, and the model in evaluation mode.
@@ -180,24 +180,24 @@ def load_segmentors(
 
     Args:
         models (Sequence[Sequence[str]]): Label, config and checkpoint of each, as
-            ``--model`` gives them.
-        least (int): How many are needed. Defaults to 1.
+            given with ``--model``.
+        least (int): Required number of models. Defaults to 1.
 
     Returns:
-        tuple[dict[str, Segmentor], Dataset]: The models by their labels, and the test
+        tuple[dict[str, Segmentor], Dataset]: The models by label, and the test
         set of the first config.
 
     Raises:
-        SystemExit: If there are too few models, one is no segmentor, or a label is
+        SystemExit: If there are too few models, one is not a segmentor, or a label is
             given twice.
-        ValueError: If the teacher is asked for of a config without one.
+        ValueError: If the teacher of a config without one is asked for.
     """
     if len(models) < least:
-        raise SystemExit('--model: name the teacher and a plain student at least.')
+        raise SystemExit('--model: name at least the teacher and a plain student.')
     loaded: dict[str, Segmentor] = {}
     for label, config, checkpoint in models:
         if label in loaded:
-            raise SystemExit(f'Two models are called {label!r}. Give one another name.')
+            raise SystemExit(f'Two models are called {label!r}. Rename one of them.')
         as_teacher = checkpoint == _TEACHER
         cfg, model = (
             _distiller(config, label)
@@ -226,23 +226,23 @@ def segment(model: Segmentor, sample: dict[str, Any]) -> np.ndarray:
     """Predict the label map of an image of a dataset.
 
     Args:
-        model (Segmentor): One of :func:`load_segmentors`.
-        sample (dict): What the dataset gives; it is left as it is.
+        model (Segmentor): One of the models from :func:`load_segmentors`.
+        sample (dict): An item of the dataset; it is not changed.
 
     Returns:
-        np.ndarray: Class indices, of the size of the original image.
+        np.ndarray: Class indices, at the size of the original image.
     """
     return model(sample).pred_sem_seg.data[0].cpu().numpy()
 
 
 def is_segmentor(config: str) -> bool:
-    """Tell whether a config is that of a segmentor.
+    """Return whether a config is that of a segmentor.
 
     Args:
         config (str): Config file of a plain model or a distiller.
 
     Returns:
-        bool: Whether it is; of a distiller, whether its student is.
+        bool: Whether it is; for a distiller, whether its student is.
     """
     model = build_model(Config.fromfile(config))
     return task_of(getattr(model, 'student', model)) is SegmentationTask
@@ -252,10 +252,10 @@ def count_parameters(model: nn.Module) -> int:
     """Count the parameters that a prediction needs.
 
     Args:
-        model (nn.Module): The model; of a distiller, the student is taken.
+        model (nn.Module): The model; in a distiller, the student is used.
 
     Returns:
-        int: Their number, without those of the auxiliary head of a segmentor.
+        int: Their number, not counting the auxiliary head of a segmentor.
     """
     plain = model.student if isinstance(model, LogitDistiller) else model
     return sum(
@@ -275,17 +275,17 @@ def predict_segmentors(
 
     Args:
         models (Sequence[Sequence[str]]): Label, config and checkpoint of each.
-        samples (int): Largest number of images.
-        pixels (int): About how many pixels to take from all images together, at random
-            among those that are not ignored. Defaults to 20000.
+        samples (int): Maximum number of images.
+        pixels (int): Approximate number of pixels to take from all images together, at
+            random among those that are not ignored. Defaults to 20000.
 
     Returns:
-        tuple: Predictions by label, without features; and by label the mean IoU over
-        the classes that occur and the accuracy, in % of all pixels of these images.
+        tuple: Predictions by label, without features; and by label, in %, the mean IoU
+        over the classes that occur and the accuracy, over all pixels of these images.
 
     Raises:
-        SystemExit: If there are fewer than two models, one is no segmentor of two
-            classes or more, or a label is given twice.
+        SystemExit: If there are fewer than two models, one is not a segmentor of two
+            or more classes, or a label is given twice.
     """
     loaded, dataset = load_segmentors(models, least=2)
     classes = len(dataset.metainfo['classes'])
@@ -293,7 +293,7 @@ def predict_segmentors(
     each = max(1, pixels // len(indices))
     generator = torch.Generator().manual_seed(0)
     logits: dict[str, list[Tensor]] = {label: [] for label in loaded}
-    # Pixels of each pair of a true and a named class.
+    # Number of pixels for each pair of a true and a predicted class.
     pairs = {label: torch.zeros(classes, classes).long() for label in loaded}
     labels = []
     for index in indices:
@@ -311,7 +311,7 @@ def predict_segmentors(
                     f'{tuple(found.seg_logits.data.shape)}, but the test set has '
                     f'{classes} classes and labels of the shape '
                     f'{tuple(sample["data_samples"].gt_sem_seg.data.shape[-2:])}. '
-                    'Take segmentors with a logit for each of two or more classes.'
+                    'Use segmentors with a logit for each of two or more classes.'
                 )
             logits[label].append(given[:, chosen].T.float())
             named = found.pred_sem_seg.data.cpu().flatten().long()
@@ -332,7 +332,7 @@ def predict_segmentors(
 
 
 def _scores(pairs: Tensor) -> tuple[float, float]:
-    """Mean IoU and accuracy, %, of the pixels of each true and named class."""
+    """Return mean IoU and accuracy in % from the counts of true and predicted class."""
     right = pairs.diag()
     union = pairs.sum(0) + pairs.sum(1) - right
     iou = (right / union)[union > 0].mean().item()
@@ -352,25 +352,25 @@ def predict_models(
 
     Args:
         models (Sequence[Sequence[str]]): Label, config and checkpoint of each.
-        samples (int): Largest number of images.
-        least (int): How many models are needed. Defaults to 1.
-        classes (Sequence[int], optional): Take only images of these classes.
+        samples (int): Maximum number of images.
+        least (int): Required number of models. Defaults to 1.
+        classes (Sequence[int], optional): Use only images of these classes.
             Defaults to None.
-        features (bool): Whether features are needed, which a teacher in a distiller
-            does not show. Defaults to False.
+        features (bool): Whether features are needed, which the teacher of a distiller
+            does not provide. Defaults to False.
 
     Returns:
         tuple: Predictions by label, and the names of the classes.
 
     Raises:
         FileNotFoundError: If a checkpoint or the data does not exist.
-        TypeError: If a model is no classifier with a linear last layer.
-        ValueError: If there are too few models or images, two models of one label, a
-            checkpoint that does not fit its config, or validation sets that differ.
+        TypeError: If a model is not a classifier with a linear last layer.
+        ValueError: If there are too few models or images, two models have the same
+            label, a checkpoint does not fit its config, or the validation sets differ.
     """
     labels = [label for label, _, _ in models]
     if len(set(labels)) < len(labels):
-        raise ValueError(f'Every --model needs a label of its own, but got {labels}.')
+        raise ValueError(f'Every --model needs its own label, but got {labels}.')
     if len(models) < least:
         raise ValueError(
             f'{least} or more --model are needed, the teacher first, but got {labels}.'
@@ -380,8 +380,8 @@ def predict_models(
     for label, config, checkpoint in models:
         if features and checkpoint == _TEACHER:
             raise ValueError(
-                f'The features of {label} are needed, but a distiller knows the logits '
-                'of its teacher alone. Name a config of the teacher itself and its '
+                f'The features of {label} are needed, but a distiller knows only the '
+                'logits of its teacher. Name a config of the teacher itself and its '
                 'checkpoint.'
             )
         found, meta = _predict(label, config, checkpoint, samples, classes)
@@ -390,7 +390,7 @@ def predict_models(
         if not torch.equal(found.labels, first.labels):
             raise ValueError(
                 f'The validation sets of {labels[0]} and {label} differ: their images '
-                'have other labels. Models can be compared on the same images only.'
+                'have other labels. Models can only be compared on the same images.'
             )
         if found.logits.shape != first.logits.shape:
             raise ValueError(
@@ -422,8 +422,8 @@ def _predict(
     indices = [chosen[place] for place in sample_indices(len(chosen), samples)]
     if len(indices) < 2:
         raise ValueError(
-            f'2 or more images are needed, but got {len(indices)}. Raise --samples, or '
-            'choose classes that occur.'
+            f'2 or more images are needed, but got {len(indices)}. Increase --samples, '
+            'or choose classes that occur.'
         )
     loader = sample_loader(like.dataset, indices, like)
     meta = getattr(like.dataset, 'metainfo', {})
@@ -440,27 +440,27 @@ def _predict(
 
 
 def _distiller(config: str, label: str) -> tuple[Config, LogitDistiller]:
-    """A distiller whose teacher is looked at, live; its student is not."""
+    """Build a distiller for the sake of its teacher, which will run live."""
     cfg = Config.fromfile(config)
     if 'teacher' in cfg.model:
         cfg.model.teacher = without_view_keys(cfg.model.teacher)
     model = build_model(cfg)
     if not isinstance(model, LogitDistiller):
         raise ValueError(
-            f"{label} asks for the teacher of {config}, which has none: 'teacher' in "
-            'place of a checkpoint needs the config of a distiller.'
+            f"{label} asks for the teacher of {config}, which has none: 'teacher' "
+            'instead of a checkpoint needs the config of a distiller.'
         )
     return cfg, model.to(get_device()).eval()
 
 
 def _choose(dataset: Any, classes: Sequence[int] | None) -> Sequence[int]:
-    """Indices of the images of some classes."""
+    """Return the indices of the images of the given classes."""
     if classes is None:
         return range(len(dataset))
     if not hasattr(dataset, 'get_gt_labels'):
         raise ValueError(
-            f'{type(dataset).__name__} does not tell the labels of its images before '
-            'they are read, so that classes cannot be chosen.'
+            f'{type(dataset).__name__} does not know the labels of its images before '
+            'they are read, so classes cannot be chosen.'
         )
     wanted = set(classes)
     return [i for i, each in enumerate(dataset.get_gt_labels()) if int(each) in wanted]

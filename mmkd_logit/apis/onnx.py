@@ -1,4 +1,4 @@
-"""A trained student as an ONNX file."""
+"""Export of a trained student to ONNX."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ _ALLOWED = 1e-4  # of the largest logit
 
 
 class ExportedModel(nn.Module):
-    """A plain model from images to logits, and nothing else.
+    """A plain model that maps images to logits.
 
     Args:
-        model (BaseModel): A classifier or segmentor; of a distiller, the student is
-            taken.
-        preprocess (bool): Whether images are normalized here, by the
-            ``data_preprocessor`` of the model. They are then pixels from 0 to 255.
-            Defaults to False.
+        model (BaseModel): A classifier or segmentor; in a distiller, the student is
+            used.
+        preprocess (bool): Whether pixels from 0 to 255 are normalized here, with the
+            settings of the model's ``data_preprocessor``. Defaults to False.
 
     Raises:
         TypeError: If the model is neither a classifier nor a segmentor.
@@ -51,32 +50,32 @@ class ExportedModel(nn.Module):
 
     @property
     def in_channels(self) -> int:
-        """Channels of the images."""
+        """Number of channels of the images."""
         # The first layer of every backbone is a convolution without groups.
         return next(p.shape[1] for p in self.parameters() if p.ndim == 4)
 
     def normalize(self, images: Tensor) -> Tensor:
-        """What the ``data_preprocessor`` does to pixels from 0 to 255.
+        """Normalize pixels from 0 to 255 as the ``data_preprocessor`` does.
 
         Args:
-            images (Tensor): Images of shape (N, channels, H, W), their channels in the
+            images (Tensor): Images of shape (N, channels, H, W), with channels in the
                 order in which the training pipeline loads them: BGR in OpenMMLab.
 
         Returns:
-            Tensor: The images of the same shape as the model was trained on them.
+            Tensor: Images of the same shape, as the model was trained on.
         """
         if self.flips and images.shape[1] == 3:
             images = images.flip(1)
         return (images - self.mean) / self.std
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, C) of images, or (N, C, H, W) of their pixels.
+        """Compute logits (N, C) of images, or (N, C, H, W) of their pixels.
 
         Args:
-            images (Tensor): Of shape (N, channels, H, W).
+            images (Tensor): Shape (N, channels, H, W).
 
         Returns:
-            Tensor: The logits; those of pixels are resized to the images.
+            Tensor: The logits; per-pixel logits are resized to the image size.
         """
         if self.preprocess:
             images = self.normalize(images)
@@ -92,7 +91,7 @@ class ExportedModel(nn.Module):
 
 
 def export_onnx(model: ExportedModel, path: Path, shape: Sequence[int]) -> None:
-    """Write a model as one ONNX file that takes batches of any size.
+    """Write a model to a single ONNX file that takes any batch size.
 
     Args:
         model (ExportedModel): The model.
@@ -104,7 +103,7 @@ def export_onnx(model: ExportedModel, path: Path, shape: Sequence[int]) -> None:
     """
     for package in ('onnx', *(('onnxscript',) if _exports_programs() else ())):
         import_extra(package, 'onnx', 'export_onnx')
-    # A batch of one would be taken for a constant.
+    # A batch size of one would be treated as a constant.
     images = torch.zeros(2, *shape)
     settings: dict[str, Any] = {'input_names': ['images'], 'output_names': ['logits']}
     if _exports_programs():
@@ -121,7 +120,7 @@ def export_onnx(model: ExportedModel, path: Path, shape: Sequence[int]) -> None:
 
 
 def check_onnx(path: Path, images: Tensor, expected: Tensor) -> float:
-    """Compare what an ONNX file gives with what its model gives.
+    """Compare the logits of an ONNX file with those of its model.
 
     Args:
         path (Path): The file.
@@ -139,7 +138,7 @@ def check_onnx(path: Path, images: Tensor, expected: Tensor) -> float:
     found = torch.from_numpy(got)
     if found.shape != expected.shape:
         raise ValueError(
-            f'{path} gives logits of the shape {tuple(found.shape)}, but the model '
+            f'{path} outputs logits of shape {tuple(found.shape)}, but the model '
             f'{tuple(expected.shape)}. Do not use the file.'
         )
     largest = expected.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
@@ -153,7 +152,7 @@ def check_onnx(path: Path, images: Tensor, expected: Tensor) -> float:
 
 
 def session_of(path: Path) -> Any:
-    """An onnxruntime session on the CPU, on as many threads as torch has.
+    """Open an onnxruntime session on the CPU, with as many threads as torch uses.
 
     Args:
         path (Path): An ONNX file.
@@ -173,6 +172,6 @@ def session_of(path: Path) -> Any:
 
 
 def _exports_programs() -> bool:
-    """Whether this torch exports by torch.export, the way that it recommends."""
+    """Return whether this torch exports through torch.export, as it recommends."""
     major, minor = map(int, torch.__version__.split('.')[:2])
     return (major, minor) >= (2, 6)

@@ -1,4 +1,4 @@
-"""How a config becomes a Runner."""
+"""Construction of a Runner from a config."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mmkd_logit.views import takes_views, with_views
 
 
 def _drop_hooks(cfg: Config) -> None:
-    """Leave out default hooks that are None; mmengine does so for its own only."""
+    """Drop default hooks that are None; mmengine drops only its own."""
     hooks = cfg.get('default_hooks') or {}
     for name in [name for name, hook in hooks.items() if hook is None]:
         if name not in MMENGINE_HOOKS:
@@ -25,7 +25,7 @@ def _drop_hooks(cfg: Config) -> None:
 
 
 def _show_views(cfg: Config) -> None:
-    """Let the training set show views where the teacher's settings ask for them."""
+    """Let the training set show views if the teacher's settings ask for them."""
     loader = cfg.get('train_dataloader')
     teacher = cfg.model.get('teacher') if is_distiller(cfg.model) else None
     if loader is None or teacher is None or not takes_views(teacher):
@@ -33,34 +33,34 @@ def _show_views(cfg: Config) -> None:
     hooks = cfg.get('custom_hooks') or []
     if any('SwitchRecipeHook' in str(hook.get('type')) for hook in hooks):
         raise ValueError(
-            'teacher.cache and teacher.views need one pipeline for the whole training, '
-            'but SwitchRecipeHook changes it. Remove the hook, or run the teacher live '
-            'without views.'
+            'teacher.cache and teacher.views need the same pipeline for the whole '
+            'training, but SwitchRecipeHook changes it. Remove the hook, or run the '
+            'teacher live without views.'
         )
     if (cfg.get('default_hooks') or {}).get('sampler_seed', True) is None:
         raise ValueError(
-            'teacher.cache and teacher.views take the epoch from the sampler, which '
-            'default_hooks.sampler_seed tells it. Do not set that to None.'
+            'teacher.cache and teacher.views read the epoch from the sampler, where '
+            'default_hooks.sampler_seed sets it. Do not set that hook to None.'
         )
     cfg.train_dataloader = with_views(loader, teacher)
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Build the Runner; several processes work without a GPU too.
+    """Build the Runner; several processes also work without a GPU.
 
-    The training set shows views where the teacher's settings ask for them.
+    The training set shows views if the teacher's settings ask for them.
 
     Args:
-        cfg (Config): As :func:`read_config` gives it.
+        cfg (Config): As :func:`read_config` returns it.
 
     Returns:
-        Runner: Of the type that the config asks for.
+        Runner: A Runner of the type that the config asks for.
     """
     check_constructor(cfg)
     _show_views(cfg)
     _drop_hooks(cfg)
     if cfg.launcher == 'pytorch' and get_device() == 'cpu':
-        # mmengine takes a GPU for granted in both places.
+        # mmengine assumes a GPU in both places.
         if not dist.is_initialized():
             dist.init_process_group('gloo')
         if cfg.get('model_wrapper_cfg') is None:
@@ -76,7 +76,7 @@ def build_runner(cfg: Config) -> Runner:
 
 
 def _take_plain_bn(cfg: Any) -> None:
-    """Replace SyncBN by BN: torch has it on GPUs only, and refuses it elsewhere."""
+    """Replace SyncBN by BN: torch supports SyncBN on GPUs only."""
     if isinstance(cfg, dict):
         if cfg.get('type') == 'SyncBN':
             cfg['type'] = 'BN'

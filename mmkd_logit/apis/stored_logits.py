@@ -1,4 +1,4 @@
-"""How a teacher's logits are stored for the runs to come."""
+"""Storage of a teacher's logits for later runs."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ from mmkd_logit.models.teachers.normalization import describe_preprocessor
 from mmkd_logit.version import __version__
 from mmkd_logit.views import IN_SAMPLE, with_views, without_view_keys
 
-# Images that are made twice, to see that they are the same.
+# Images that are made twice, to check that they are the same.
 _TRIED = 8
 
 
 @dataclass(frozen=True)
 class StoreSettings:
-    """What is stored, and where.
+    """Settings of a store of logits.
 
     Attributes:
-        folder (Path): Where the store will be.
+        folder (Path): Folder of the store.
         views (int): Number of views of each image, 1 or more.
         dtype (str): 'float32' or 'float16'.
         seed (int): Seed of the views.
-        top_k (int, optional): How many of the largest logits are kept. None: all.
-        tau (float): Temperature of the mass of the others, with ``top_k``.
-        batch_size (int, optional): Of the teacher. None: that of training.
+        top_k (int, optional): Number of largest logits to keep. None: all.
+        tau (float): Temperature for the mass of the others, with ``top_k``.
+        batch_size (int, optional): Batch size of the teacher. None: that of training.
     """
 
     folder: Path
@@ -67,39 +67,39 @@ class StoreSettings:
 def store_logits(cfg: Config, settings: StoreSettings, console: Console) -> None:
     """Store the logits of a config's teacher for views of its training images.
 
-    In several processes each stores its share. What was interrupted goes on.
+    With several processes, each stores its share. An interrupted store is continued.
 
     Args:
-        cfg (Config): Config of a distillation, as :func:`read_config` gives it.
-        settings (StoreSettings): What is stored.
-        console (Console): Where progress is shown, by the first process.
+        cfg (Config): Config of a distillation, as :func:`read_config` returns it.
+        settings (StoreSettings): Settings of the store.
+        console (Console): Where the first process shows progress.
 
     Raises:
         FileExistsError: If the store is being written.
         FileNotFoundError: If the teacher's checkpoint does not exist.
-        OSError: If the disk has no room.
+        OSError: If the disk has too little space.
         ValueError: If the config has no teacher, blends images, or draws random
-            numbers that cannot be seeded; if what is there, or was begun, is another
-            store.
+            numbers that cannot be seeded; or if the folder holds a different store,
+            finished or not.
     """
     if not is_distiller(cfg.model):
         raise ValueError(
-            'The logits of a teacher are stored for a config with a teacher, but the '
-            f'model of this one is a {cfg.model.get("type")}.'
+            'Logits can only be stored for a config with a teacher, but the model of '
+            f'this one is a {cfg.model.get("type")}.'
         )
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     teacher_cfg = without_view_keys(cfg.model.teacher)
     if not isinstance(teacher_cfg, dict):
         raise ValueError(
-            'Logits are stored of one teacher, but the config has a list of '
-            f'{len(teacher_cfg)}. Train with several live, or keep one.'
+            'Logits can only be stored of one teacher, but the config has a list of '
+            f'{len(teacher_cfg)}. Run several teachers live, or keep one.'
         )
     cfg.model.teacher = teacher_cfg
     model = build_model(cfg).to(get_device()).eval()
     if getattr(model.data_preprocessor, 'batch_augments', None) is not None:
         raise ValueError(
             'The student trains with mixup or CutMix (batch augments), which blend the '
-            'images of a batch: no stored logits are of such images. Remove '
+            'images of a batch: logits of such images cannot be stored. Remove '
             'student.train_cfg.augments.'
         )
     asked = {'views': settings.views, 'view_seed': settings.seed}
@@ -110,7 +110,7 @@ def store_logits(cfg: Config, settings: StoreSettings, console: Console) -> None
     model.load_teacher()
     run = FullBatch(model.teacher)
     batch_size = settings.batch_size or like.batch_size or like.batch_sampler.batch_size
-    # The first batch has the full size, whatever is still to store.
+    # The first batch has the full size, whatever remains to be stored.
     keys = [index % len(dataset) for index in range(batch_size)]
     _, _, logits = _run(model, run, like.collate_fn(dataset.__getitems__(keys)))
     tau = None if settings.top_k is None else settings.tau
@@ -120,7 +120,7 @@ def store_logits(cfg: Config, settings: StoreSettings, console: Console) -> None
     if settings.folder.is_dir():
         LogitStore(settings.folder).compare(identity_of(header))
         if is_main_process():
-            console.print(f'{settings.folder} is there already', soft_wrap=True)
+            console.print(f'{settings.folder} already exists', soft_wrap=True)
         return
     writer = StoreWriter(settings.folder, header)
     if is_main_process():
@@ -148,7 +148,7 @@ def store_logits(cfg: Config, settings: StoreSettings, console: Console) -> None
 
 
 def _check_repeatable(dataset: ViewDataset) -> None:
-    """Raise if seeds do not decide what the pipeline makes."""
+    """Check that seeds fully determine the output of the pipeline."""
     keys = [view_key(0, index) for index in range(min(_TRIED, len(dataset)))]
     first, second = (
         [image_of(data) for data in dataset.__getitems__(order)]
@@ -156,10 +156,10 @@ def _check_repeatable(dataset: ViewDataset) -> None:
     )
     if first != second[::-1]:
         raise ValueError(
-            'The training pipeline makes another image the second time, though the '
-            'generators of Python, NumPy and torch are seeded alike: a transform '
-            'keeps a state, or has a generator of its own. Remove it, or train with a '
-            'live teacher.'
+            'The training pipeline makes a different image the second time, although '
+            'the generators of Python, NumPy and torch are seeded alike: a transform '
+            'keeps state, or has its own generator. Remove it, or train with a live '
+            'teacher.'
         )
 
 
@@ -167,7 +167,7 @@ def _check_repeatable(dataset: ViewDataset) -> None:
 def _run(
     model: LogitDistiller, run: FullBatch, batch: dict[str, Any]
 ) -> tuple[list[tuple[int, int]], list[int], Tensor]:
-    """View and index of each image of a batch, its digest, and the logits."""
+    """Return view and index of each image of a batch, its digest, and the logits."""
     places = [sample.get(IN_SAMPLE) for sample in batch['data_samples']]
     images = [digest_of_image(image) for image in batch['inputs']]
     inputs = model.data_preprocessor(batch, True)['inputs']
@@ -200,7 +200,7 @@ def _make_header(
 
 
 def _evaluate(cfg: Config, model: LogitDistiller) -> dict[str, float] | None:
-    """Metrics of the teacher on the validation set, if there is one."""
+    """Return the metrics of the teacher on the validation set, if there is one."""
     if cfg.get('val_dataloader') is None or not cfg.get('val_evaluator'):
         return None
     loader = Runner.build_dataloader(cfg.val_dataloader)
@@ -211,26 +211,26 @@ def _evaluate(cfg: Config, model: LogitDistiller) -> dict[str, float] | None:
 
 
 def _plan(writer: StoreWriter) -> str:
-    """What it will be, and the disk that it takes."""
+    """Describe the planned store and its disk usage."""
     record, missing = writer.record, writer.missing_size()
     what = f'{record.top_k} of ' if record.top_k is not None else ''
     return (
         f'{writer.views} views of {writer.images:,} images, {what}'
         f'{" x ".join(map(str, record.shape))} logits in {record.dtype} each: '
         f'{writer.views} x {writer.images:,} x {record.size:,} bytes and a header, '
-        f'{writer.size:,} bytes in all; {missing:,} bytes of disk are still to be '
-        f'taken, {writer.free_size():,} are free'
+        f'{writer.size:,} bytes in all; {missing:,} bytes are still to be written, '
+        f'{writer.free_size():,} bytes of disk are free'
     )
 
 
 class _Missing(Sampler):
-    """What this process has still to store, found while it goes along."""
+    """The images that this process has yet to store, found as it goes along."""
 
     def __init__(self, writer: StoreWriter) -> None:
         self._writer = writer
         self._rank, self._world = get_dist_info()
         self.passed = 0
-        """How many images it has passed, stored before or not."""
+        """Number of images that it has passed, whether stored before or not."""
 
     def __iter__(self) -> Iterator[int]:
         for view in range(self._writer.views):

@@ -1,4 +1,4 @@
-"""Builds parts from their settings, with errors that name the setting at fault."""
+"""Construction of parts from settings, with errors that name the setting at fault."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mmkd_logit.registry import MODELS
 
 
 def is_distiller(model: Mapping[str, Any]) -> bool:
-    """Whether the config of a model is that of a distiller, or of a subclass."""
+    """Return whether a model's config is that of a distiller or a subclass."""
     from mmkd_logit.models.distillers import LogitDistiller
 
     return _is_a(model, LogitDistiller)
 
 
 def is_probe(model: Mapping[str, Any]) -> bool:
-    """Whether the config of a model is that of a linear probe, or of a subclass."""
+    """Return whether a model's config is that of a linear probe or a subclass."""
     from mmkd_logit.models.classifiers import LinearProbe
 
     return _is_a(model, LinearProbe)
@@ -42,21 +42,21 @@ def build_part(
     known: Mapping[str, Any] | None = None,
     registry: Registry = MODELS,
 ) -> Any:
-    """Build a loss, a head or a transform, of this package or of the user's.
+    """Build a loss, a head or a transform, from this package or the user's own.
 
     Args:
         settings (dict): Its config, with a ``type``.
         where (str): Name of the setting in the distiller, for messages.
-        known (dict, optional): What the distiller knows. It is filled in where the
-            class takes it. Defaults to None.
-        registry (Registry): Where types are looked up. Defaults to ``MODELS``.
+        known (dict, optional): Arguments that the distiller knows. They are filled in
+            if the class takes them. Defaults to None.
+        registry (Registry): Registry of the types. Defaults to ``MODELS``.
 
     Returns:
         Any: The object.
 
     Raises:
         TypeError: If there is a key that the class does not take.
-        ValueError: If there is no ``type``, or a setting is out of its range.
+        ValueError: If there is no ``type``, or a setting is out of range.
         KeyError: If the type is not registered.
     """
     if not isinstance(settings, Mapping) or 'type' not in settings:
@@ -96,16 +96,15 @@ def _look_up(registry: Registry, kind: str, where: str) -> Callable:
 
 
 def parameters_of(kind: Callable) -> dict[str, inspect.Parameter]:
-    """What a class takes, including what it passes on to its bases.
+    """Return the parameters of a class, including those that it passes to its bases.
 
     Args:
-        kind (Callable): A class or function. An ``__init__`` passes what it collects
-            as ``**common`` on to its base, and refuses what it collects as
-            ``**unknown``.
+        kind (Callable): A class or function. An ``__init__`` must pass what it collects
+            as ``**common`` to its base, and refuse what it collects as ``**unknown``.
 
     Returns:
-        dict[str, Parameter]: By name. One of kind ``VAR_KEYWORD`` is there only if
-        nothing says what may be passed.
+        dict[str, Parameter]: By name. One of kind ``VAR_KEYWORD`` is included only if
+        the accepted keys cannot be determined.
     """
     if not isinstance(kind, type):
         return dict(inspect.signature(kind).parameters)
@@ -123,23 +122,23 @@ def parameters_of(kind: Callable) -> dict[str, inspect.Parameter]:
         rest = [each.name for each in own if each.kind is each.VAR_KEYWORD]
         if rest in ([], ['unknown']):
             return found
-        if rest != ['common']:  # it may do with them what it likes
+        if rest != ['common']:  # what it does with them is unknown
             break
     anything = inspect.Parameter('kwargs', inspect.Parameter.VAR_KEYWORD)
     return {**found, 'kwargs': anything}
 
 
 def check_keys(kind: Callable, keys: Mapping[str, Any], where: str) -> None:
-    """Raise if a class does not take a key of its config.
+    """Check that a class takes every key of its config, and raise otherwise.
 
     Args:
-        kind (Callable): The class. A key that it took in an older release can be in
-            its ``renamed``, with what takes its place.
+        kind (Callable): The class. Its ``renamed`` may list keys of older releases,
+            each with advice on what to write instead.
         keys (Mapping[str, Any]): The config, without ``type``.
         where (str): Name of the setting, for the message.
 
     Raises:
-        TypeError: For the first key that is unknown.
+        TypeError: For the first unknown key.
     """
     known = parameters_of(kind)
     for key in keys:
@@ -147,7 +146,7 @@ def check_keys(kind: Callable, keys: Mapping[str, Any], where: str) -> None:
             continue
         if key in (renamed := getattr(kind, 'renamed', {})):
             raise TypeError(
-                f'{where} has the key {key!r}, which an older release took. '
+                f'{where} has the key {key!r}, which only older releases accept. '
                 f'{renamed[key]}'
             )
         if any(p.kind is p.VAR_KEYWORD for p in known.values()):
@@ -160,4 +159,4 @@ def check_keys(kind: Callable, keys: Mapping[str, Any], where: str) -> None:
 
 def _guess(key: str, known: Mapping[str, Any]) -> str:
     close = get_close_matches(key, known, n=1)
-    return f'Is {close[0]!r} meant? ' if close else ''
+    return f'Did you mean {close[0]!r}? ' if close else ''

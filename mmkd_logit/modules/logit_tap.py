@@ -1,4 +1,4 @@
-"""Listens to the last layer of a model for one forward pass."""
+"""Recording of the last layer of a model during one forward pass."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 
 class LogitTap:
-    """Keeps what goes into a layer and what comes out, for one forward pass.
+    """Records the input and output of a layer during one forward pass.
 
     The hook is on the layer only inside the ``with`` block, so copies of the model,
     validation and export never see it.
 
     Args:
-        layer (nn.Module): The layer that gives the logits.
+        layer (nn.Module): The layer that outputs the logits.
         name (str): Its name, for messages.
 
     Raises:
@@ -53,8 +53,8 @@ class LogitTap:
         if error is None and self._calls != 1:
             raise RuntimeError(
                 f'The last layer {self._name!r} must run once in a training step, but '
-                f'ran {self._calls} times. Name the layer that gives the logits of '
-                'the task loss with logit_layer.'
+                f'ran {self._calls} times. Set logit_layer to the layer whose logits '
+                'go into the task loss.'
             )
 
     def _keep(self, layer: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:

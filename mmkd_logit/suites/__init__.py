@@ -1,4 +1,4 @@
-"""What tools/compare.py runs: suites of configs, their runs, and the table."""
+"""Suites of configs, their runs and result tables, for tools/compare.py."""
 
 from mmkd_logit.suites.jobs import Slot, make_slots, train_all
 from mmkd_logit.suites.report import Report

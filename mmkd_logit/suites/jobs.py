@@ -1,4 +1,4 @@
-"""Runs trainings beside one another, and watches them."""
+"""Parallel training runs, and their supervision."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from mmkd_logit.suites.progress import read_progress
 from mmkd_logit.suites.run import Run
 
-# Seconds between two looks at the processes, and that they have to end.
+# Seconds between two checks of the processes, and seconds that they have to end.
 _LOOK, _GRACE = 0.2, 10.0
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Where one job at a time runs.
+    """A place for one job at a time.
 
     Attributes:
         environment (dict[str, str]): Environment variables of its processes.
-        processes (int): Number of processes of a job, one a GPU.
+        processes (int): Number of processes of a job, one per GPU.
     """
 
     environment: Mapping[str, str]
@@ -39,18 +39,18 @@ def make_slots(
     gpus: Sequence[str] = (),
     gpus_per_job: int = 1,
 ) -> list[Slot]:
-    """Places for jobs, on CPU threads or GPUs that they don't share.
+    """Make slots for jobs, on CPU threads or GPUs that they do not share.
 
     Args:
-        jobs (int, optional): Largest number of jobs at a time. None: as many as there
+        jobs (int, optional): Maximum number of jobs at a time. None: as many as there
             are cores for their threads, or GPUs.
-        threads (int): Number of CPU threads of a process.
-        gpus (list[str]): Numbers of the GPUs. Defaults to none: jobs see what this
-            process sees.
-        gpus_per_job (int): Number of GPUs of a job. Defaults to 1.
+        threads (int): Number of CPU threads per process.
+        gpus (list[str]): Numbers of the GPUs. Defaults to none: jobs see the devices
+            of this process.
+        gpus_per_job (int): Number of GPUs per job. Defaults to 1.
 
     Returns:
-        list[Slot]: One or more.
+        list[Slot]: At least one slot.
 
     Raises:
         ValueError: If a number is not positive, GPUs repeat, or there are too few.
@@ -66,7 +66,7 @@ def make_slots(
     if not gpus:
         if gpus_per_job > 1:
             raise ValueError(
-                f'--gpus-per-job {gpus_per_job} needs --gpus, as --gpus 0,1,2,3.'
+                f'--gpus-per-job {gpus_per_job} needs --gpus, such as --gpus 0,1,2,3.'
             )
         cores = len(os.sched_getaffinity(0))
         return [Slot(alone)] * (jobs or max(1, cores // threads))
@@ -96,19 +96,19 @@ class _Job:
 def train_all(
     runs: Iterable[Run], slots: Sequence[Slot], metric: str, console: Console
 ) -> dict[str, str]:
-    """Train what is not done yet.
+    """Train all runs that are not done yet.
 
-    Ctrl-C, or any other exception, stops all jobs; the next call goes on with them. A
-    run that fails leaves the others alone, but for those that need its checkpoint.
+    Ctrl-C, or any other exception, stops all jobs; the next call resumes them. A failed
+    run does not affect the others, except those that need its checkpoint.
 
     Args:
-        runs (list[Run]): The runs, a teacher before its students, these before probes.
+        runs (list[Run]): The runs: a teacher before its students, these before probes.
         slots (list[Slot]): Where they run.
-        metric (str): Metric to be shown meanwhile.
-        console (Console): Where to. A terminal gets progress bars.
+        metric (str): Metric to show during training.
+        console (Console): Where to show progress. A terminal gets progress bars.
 
     Returns:
-        dict[str, str]: By the names of the runs that failed, why they did.
+        dict[str, str]: Names of the runs that failed, each with the reason.
     """
     waiting = [run for run in runs if not run.done]
     free, jobs = list(slots), list[_Job]()
@@ -121,7 +121,7 @@ def train_all(
                 for run in list(waiting):
                     needed = '' if run.needs is None else run.needs.name
                     if needed in failures:
-                        failures[run.name] = f'{needed} failed, which it needs'
+                        failures[run.name] = f'it needs {needed}, which failed'
                         waiting.remove(run)
                     elif free and needed not in to_come:
                         _start(run, waiting, free, jobs, display)
@@ -147,7 +147,7 @@ def _start(
 ) -> None:
     lock = run.lock()
     if lock is None:
-        display.say_once(f'{run.name}: another process trains it; waiting for that')
+        display.say_once(f'{run.name}: another process is training it; waiting')
         return
     waiting.remove(run)
     if run.done:  # by that process
@@ -186,7 +186,7 @@ def _stop(jobs: Iterable[_Job]) -> None:
 
 
 class _Display:
-    """A progress bar a job; where there is no terminal, a line at its start and end."""
+    """A progress bar per job or, without a terminal, a line at its start and end."""
 
     def __init__(self, console: Console, metric: str, count: int) -> None:
         self._console = console

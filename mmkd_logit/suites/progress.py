@@ -1,4 +1,4 @@
-"""How far a run is, from the end of its log."""
+"""Progress of a run, read from the end of its log."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 
 from mmkd_logit.visualization import log_files
 
-# More than the lines of a few logs.
+# Bytes; enough for several lines of a log.
 _TAIL = 16_384
 
 
 @dataclass
 class RunProgress:
-    """What the latest lines of a log say.
+    """State of a run according to the latest lines of its log.
 
     Attributes:
-        done (int): Number of the epoch or iteration that it is at.
+        done (int): Current epoch or iteration.
         loss (float, optional): The latest loss.
         metric (float, optional): The latest value of the metric.
     """
@@ -29,14 +29,14 @@ class RunProgress:
 
 
 def read_progress(work_dir: Path, metric: str) -> RunProgress:
-    """How far a run is.
+    """Read the progress of a run.
 
     Args:
         work_dir (Path): Its work dir.
         metric (str): Name of the metric, as it is logged.
 
     Returns:
-        RunProgress: With what is there.
+        RunProgress: The values found so far.
     """
     progress = RunProgress()
     logs = log_files(work_dir)

@@ -1,4 +1,4 @@
-"""The table of a suite, in every form that a paper or a program wants."""
+"""The result table of a suite, in the formats for papers and programs."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _PACKAGES = ('mmkd_logit', 'torch', 'mmengine', 'mmcv', 'mmpretrain', 'mmsegment
 
 @dataclass(frozen=True)
 class Result:
-    """What one run has reached.
+    """Result of one run.
 
     Attributes:
-        curve (dict[int, float]): The metric by the epoch or iteration.
+        curve (dict[int, float]): The metric by epoch or iteration.
         step_seconds (float, optional): Median time of a step.
         epoch_seconds (float, optional): Time of an epoch's steps.
-        seconds (float, optional): Time of all, with start and validation.
+        seconds (float, optional): Total time, including start and validation.
         commit (str, optional): Commit of this package's repository.
     """
 
@@ -50,7 +50,7 @@ class Result:
 
     @property
     def best(self) -> float:
-        """The largest of all validations: optimistic, chosen on what it measures."""
+        """The largest of all validations: optimistic, as it is selected on them."""
         return max(self.curve.values())
 
 
@@ -62,11 +62,11 @@ class Line:
         name (str): Its name.
         config (str): Its config, below ``configs`` if it is one of ours.
         options (dict[str, Any]): What it overrides.
-        results (dict[int, Result]): By seed, of those that are done.
-        baseline (str, optional): Name of the line with which it is compared, in place
-            of the report's.
-        published (dict[str, Any], optional): The ``best``, the ``last`` or the
-            ``value`` of others, and its ``source``.
+        results (dict[int, Result]): Results by seed, of the runs that are done.
+        baseline (str, optional): Name of the line that it is compared with, instead of
+            the report's.
+        published (dict[str, Any], optional): A published number, ``best``, ``last`` or
+            ``value``, and its ``source``.
     """
 
     name: str
@@ -77,11 +77,11 @@ class Line:
     published: Mapping[str, Any] | None = None
 
     def values(self, which: str) -> list[float]:
-        """The last or the best metric of each seed."""
+        """Return the last or the best metric of each seed."""
         return [getattr(result, which) for result in self.results.values()]
 
     def published_number(self) -> tuple[float | None, str]:
-        """What others publish, and whether it is their 'best' or 'last', if known."""
+        """Return the published number, and whether it is 'best' or 'last', if known."""
         for kind, value in (self.published or {}).items():
             if kind != 'source':
                 return value, kind.removeprefix('value')
@@ -94,10 +94,10 @@ class Report:
 
     Attributes:
         suite (str): Name of the suite.
-        metric (str): What it compares.
-        baseline (str): Name of the line with which others are compared.
-        lines (list[Line]): The rows, and before them the teachers that rows name.
-        teacher (Line, optional): The teacher of all.
+        metric (str): The metric that is compared.
+        baseline (str): Name of the line that others are compared with.
+        lines (list[Line]): The rows, preceded by the teachers that rows name.
+        teacher (Line, optional): The teacher of all rows.
         made_with (dict[str, Any]): Versions, hardware and threads.
     """
 
@@ -110,12 +110,12 @@ class Report:
 
     @classmethod
     def of_runs(cls, suite: Suite, runs: Sequence[Run], threads: int) -> Report:
-        """Collect what runs have logged.
+        """Collect the logged results of runs.
 
         Args:
             suite (Suite): The suite.
             runs (list[Run]): Its runs. Those that are not done are left out.
-            threads (int): Number of CPU threads of each.
+            threads (int): Number of CPU threads per run.
 
         Returns:
             Report: The table.
@@ -157,29 +157,29 @@ class Report:
 
     @property
     def all_lines(self) -> list[Line]:
-        """The lines, the teacher of all first if there is one."""
+        """All lines, preceded by the teacher of all rows if there is one."""
         return [*([self.teacher] if self.teacher else []), *self.lines]
 
     @property
     def baselines(self) -> set[str]:
-        """Names of all lines with which others are compared."""
+        """Names of all lines that others are compared with."""
         return {line.baseline or self.baseline for line in self.lines}
 
     @property
     def sources(self) -> list[str]:
-        """Whose the published numbers are, each once; empty if there are none."""
+        """Sources of the published numbers, each once; empty if there are none."""
         found = [x.published['source'] for x in self.all_lines if x.published]
         return list(dict.fromkeys(found))
 
     def difference(self, line: Line) -> tuple[float, float] | None:
-        """Mean difference to the baseline over common seeds, of the last values.
+        """Return the mean difference of last values to the baseline, over common seeds.
 
         Args:
             line (Line): A row.
 
         Returns:
             tuple[float, float] | None: The mean, and half the length of its 95%
-            interval (Student's t, paired by seed), NaN of a single seed. None of a
+            interval (Student's t, paired by seed), NaN for a single seed. None for a
             baseline itself, or without a common seed.
         """
         name = line.baseline or self.baseline
@@ -191,7 +191,7 @@ class Report:
         return mean(gaps), _half_interval(gaps)
 
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """Ends of the 95% interval of the mean, of the rows with two seeds or more."""
+        """Return the 95% interval of the mean, for rows with two or more seeds."""
         found = {}
         for line in self.lines:
             values = line.values('last')
@@ -201,7 +201,7 @@ class Report:
         return found
 
     def table(self) -> list[list[str]]:
-        """The cells, the names of the columns first."""
+        """Return the cells, starting with the row of column names."""
         published = ['published'] if self.sources else []
         head = ['', 'last', 'best', *published, 'difference', 'seeds']
         times = ['ms a step', 's an epoch']
@@ -226,13 +226,13 @@ class Report:
         ]
 
     def markdown(self, times: bool = True) -> str:
-        """The table for a README.
+        """Return the table for a README.
 
         Args:
-            times (bool): Whether it has the last two columns. Defaults to True.
+            times (bool): Whether to include the last two columns. Defaults to True.
 
         Returns:
-            str: Its lines.
+            str: The table in Markdown.
         """
         head, *rows = (cells if times else cells[:-2] for cells in self.table())
         rule = ['---', *('---:' for _ in head[1:])]
@@ -240,7 +240,7 @@ class Report:
         return ''.join(f'| {line} |\n' for line in lines)
 
     def latex(self) -> str:
-        """The table for a paper, with booktabs; without times."""
+        """Return the table for a paper, with booktabs and without times."""
         head, *rows = self.table()
         cells_of_all = [cells[:-3] for cells in (head, *rows)]
         body = [' & '.join(_tex(cell) for cell in cells) for cells in cells_of_all]
@@ -256,7 +256,7 @@ class Report:
         return '\n'.join(lines) + '\n'
 
     def csv(self) -> str:
-        """A line for each row and seed."""
+        """Return the results as CSV, with a line per row and seed."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator='\n')
         published = ['published', 'published_is'] if self.sources else []
@@ -270,7 +270,7 @@ class Report:
         return text.getvalue()
 
     def json(self) -> str:
-        """Everything, from which :meth:`from_json` makes the report again."""
+        """Return the whole report as JSON, to be read by :meth:`from_json`."""
 
         def plain(line: Line) -> dict[str, Any]:
             results = {str(s): vars(result) for s, result in line.results.items()}
@@ -285,7 +285,7 @@ class Report:
 
     @classmethod
     def from_json(cls, text: str) -> Report:
-        """Read what :meth:`json` wrote."""
+        """Read a report written by :meth:`json`."""
 
         def line(content: Mapping[str, Any]) -> Line:
             results = {}
@@ -309,7 +309,7 @@ class Report:
 
 
 def read_result(run: Run, metric: str) -> Result:
-    """What a run has reached, from its log.
+    """Read the result of a run from its log.
 
     Args:
         run (Run): A run that is done.
@@ -319,12 +319,12 @@ def read_result(run: Run, metric: str) -> Result:
         Result: Curve and times.
 
     Raises:
-        KeyError: If it has not logged the metric. It lists what it has.
+        KeyError: If it has not logged the metric. The message lists what it has.
     """
     log = run.log()
     if metric not in log.keys:
         raise KeyError(
-            f'{run.name} has not logged {metric!r}. There is {", ".join(log.metrics)}.'
+            f'{run.name} has not logged {metric!r}, only {", ".join(log.metrics)}.'
         )
     record, step, steps = run.record(), log.step_seconds, log.steps_per_epoch
     return Result(
@@ -337,7 +337,7 @@ def read_result(run: Run, metric: str) -> Result:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Mean and standard deviation, as tables show them; a dash if there is nothing."""
+    """Format mean and standard deviation for a table; a dash if there are no values."""
     if not values:
         return '-'
     deviation = f' ± {stdev(values):.2f}' if len(values) > 1 else ''
@@ -345,7 +345,7 @@ def spread(values: Sequence[float]) -> str:
 
 
 def _half_interval(values: Sequence[float]) -> float:
-    """Half the length of the 95% interval of a mean; NaN of a single value."""
+    """Return half the length of the 95% interval of a mean; NaN for a single value."""
     count = len(values)
     if count == 1:
         return math.nan
@@ -365,9 +365,9 @@ def _published(line: Line) -> str:
 
 
 def _teacher_in_logs(metric: str, students: Sequence[Run]) -> dict[int, Result]:
-    """A teacher that was not trained here, as TeacherCheckHook has measured it.
+    """Return a teacher's result as measured by TeacherCheckHook, if not trained here.
 
-    Empty if none was measured, or if students have different ones.
+    Empty if none was measured, or if students have different teachers.
     """
     teachers = {run.made_from.get(CHECKPOINT, '') for run in students} - {''}
     if len(teachers) > 1:
@@ -398,7 +398,7 @@ def _tex(text: str) -> str:
 
 
 def hardware() -> dict[str, Any]:
-    """Processor, number of cores, and GPUs of this machine."""
+    """Return the processor, number of cores and GPUs of this machine."""
     processor = platform.processor() or platform.machine()
     cpuinfo = Path('/proc/cpuinfo')
     if cpuinfo.is_file():

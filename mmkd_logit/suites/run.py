@@ -1,4 +1,4 @@
-"""One training of a suite: where it is, whether it is done, how it goes on."""
+"""A single training run of a suite: its work dir, state and command line."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ from mmkd_logit.version import __version__
 from mmkd_logit.visualization import RunLog, log_files
 
 _RECORD, _LOG, _LOCK = 'compare.json', 'compare.log', 'compare.lock'
-# What differs between two runs of one config.
+# Settings that differ between runs of the same config.
 _OF_THE_RUN = ('launcher', 'randomness.seed', 'work_dir')
 _OF_VIEWS = (f'{OF_TEACHERS}view',)
-# What stored logits depend on, beside the teacher.
+# Settings that stored logits depend on.
 _OF_STORES = (
     OF_TEACHERS,
     'data_preprocessor',
@@ -53,20 +53,20 @@ _OF_STORES = (
 
 @dataclass
 class Run:
-    """A row on a seed.
+    """A row with one seed.
 
     Attributes:
-        row (Row): The row; its name is that of the teacher if it is one.
+        row (Row): The row; for a teacher, its name is the teacher's.
         seed (int): The seed.
         work_dir (Path): Where logs and checkpoints go.
-        made_from (dict[str, str]): All settings that its result depends on, by their
-            dotted keys: those of the config, the version of this package, the number
-            of threads, and a digest of the teacher's.
-        teacher (Run, optional): The run whose checkpoint it needs, if a suite trains
-            it: it distils that of a teacher, and probes that of a student.
-        length (int): Number of epochs, or of iterations, that it trains.
+        made_from (dict[str, str]): All settings that its result depends on, by dotted
+            keys: those of the config, the version of this package, the number of
+            threads, and a digest of the teacher's.
+        teacher (Run, optional): The run whose checkpoint it needs, if the suite trains
+            that: a teacher to distil, or a student to probe.
+        length (int): Number of epochs or iterations of training.
         is_teacher (bool): Whether others need its checkpoint.
-        store (StoreRun, optional): What stores the teacher's logits for it.
+        store (StoreRun, optional): The run that stores the teacher's logits for it.
     """
 
     row: Row
@@ -80,16 +80,16 @@ class Run:
 
     @property
     def needs(self) -> Run | None:
-        """What must be done before it."""
+        """The run that must be done before it."""
         return self.store or self.teacher
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return f'{self.row.name}, seed {self.seed}'
 
     def record(self) -> dict[str, Any]:
-        """What was written down of it; empty if nothing was.
+        """Read the record of the run; empty if there is none.
 
         Raises:
             ValueError: If the file is damaged.
@@ -103,8 +103,8 @@ class Run:
             record = None
         if not isinstance(record, dict) or 'made_from' not in record:
             raise ValueError(
-                f'{path} is not what compare.py has written. Move {self.work_dir} away '
-                'to train it anew.'
+                f'{path} was not written by compare.py. Move {self.work_dir} away to '
+                'train it again.'
             )
         return record
 
@@ -116,7 +116,7 @@ class Run:
         draft.replace(self.work_dir / _RECORD)
 
     def difference(self) -> str:
-        """How the work dir's run differs from this one; empty if it does not."""
+        """Describe how the run in the work dir differs from this one; empty if not."""
         record = self.record()
         if not record:
             return 'it was not made by compare.py' if log_files(self.work_dir) else ''
@@ -124,17 +124,17 @@ class Run:
 
     @property
     def done(self) -> bool:
-        """Whether it has ended well, and is this very run."""
+        """Whether it has finished successfully, with these very settings."""
         if not self.record().get('done') or self.difference():
             return False
         return not self.is_teacher or self.checkpoint() is not None
 
     def log(self) -> RunLog:
-        """What it has logged."""
+        """Read its log."""
         return RunLog(self.work_dir)
 
     def checkpoint(self) -> Path | None:
-        """The latest checkpoint from which it can go on; None if there is none."""
+        """Find the latest checkpoint to resume from; None if there is none."""
         files = [
             *self.work_dir.glob('epoch_*.pth'),
             *self.work_dir.glob('iter_*.pth'),
@@ -143,15 +143,15 @@ class Run:
             try:
                 check_resume(str(file), self.row.read().model)
             except (ValueError, FileNotFoundError):
-                continue  # cut off when the run was killed
+                continue  # truncated when the run was killed
             return file
         return None
 
     def command(self, processes: int = 1) -> list[str]:
-        """What trains it, or goes on with it.
+        """Return the command that trains or resumes it.
 
         Args:
-            processes (int): Number of processes, one a GPU. Defaults to 1.
+            processes (int): Number of processes, one per GPU. Defaults to 1.
 
         Returns:
             list[str]: A command line.
@@ -171,7 +171,7 @@ class Run:
         arguments: Sequence[str],
         options: Mapping[str, Any],
     ) -> list[str]:
-        """A tool on the row's config, with its teacher."""
+        """Return the command of a tool on the row's config, with its teacher."""
         options = {**self.row.options, **options}
         if self.teacher is not None:
             key = CHECKPOINT if self.row.student is None else OF_STUDENTS
@@ -188,10 +188,10 @@ class Run:
         ]
 
     def lock(self) -> IO[str] | None:
-        """Hold the work dir, for as long as this process or its children hold the file.
+        """Lock the work dir for as long as this process or a child keeps the file open.
 
         Returns:
-            IO[str] | None: The file; None if another process holds it.
+            IO[str] | None: The lock file; None if another process holds it.
         """
         self.work_dir.mkdir(parents=True, exist_ok=True)
         file = (self.work_dir / _LOCK).open('w')
@@ -208,9 +208,9 @@ class Run:
         """Start its process, which holds the lock until it ends.
 
         Args:
-            environment (dict[str, str]): Variables beside those of this process.
-            processes (int): Number of processes, one a GPU.
-            lock (IO[str]): What :meth:`lock` gave. It is closed here.
+            environment (dict[str, str]): Variables added to those of this process.
+            processes (int): Number of processes, one per GPU.
+            lock (IO[str]): The file that :meth:`lock` returned. It is closed here.
 
         Returns:
             Popen: The process. Its output goes to ``compare.log`` in the work dir.
@@ -230,12 +230,12 @@ class Run:
             )
 
     def last_words(self, lines: int = 20) -> str:
-        """The end of its output."""
+        """Return the last lines of its output."""
         text = (self.work_dir / _LOG).read_text(errors='replace')
         return '\n'.join(text.splitlines()[-lines:])
 
     def move_aside(self) -> Path:
-        """Rename the work dir, so that the run can begin anew.
+        """Rename the work dir, so that the run can start again.
 
         Returns:
             Path: Its new name.
@@ -250,25 +250,25 @@ class StoreRun(Run):
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return self.row.name
 
     @property
     def folder(self) -> Path:
-        """Where the store is."""
+        """Folder of the store."""
         return self.work_dir / 'store'
 
     @property
     def done(self) -> bool:
-        """Whether the store is there, and is this very one."""
+        """Whether the store exists, with these very settings."""
         return self.folder.is_dir() and super().done
 
     def checkpoint(self) -> Path | None:
-        """None: it goes on by itself."""
+        """Return None: storing resumes without a checkpoint."""
         return None
 
     def command(self, processes: int = 1) -> list[str]:
-        """What stores the logits, or goes on with it."""
+        """Return the command that stores the logits, or resumes storing."""
         arguments = [str(self.folder), '--views', self.made_from[VIEWS]]
         return self._launch('cache_teacher.py', processes, arguments, {})
 
@@ -276,35 +276,36 @@ class StoreRun(Run):
 def plan_runs(
     suite: Suite, work_dir: Path, threads: int = 1, stored: bool = False
 ) -> list[Run]:
-    """All runs of a suite, those of the teachers first, then of students to be probed.
+    """Plan all runs of a suite.
 
-    A teacher is not trained where a row's options name its checkpoint. Nor is it where
-    the file that the config names is there, unless it has taught here already. A
+    A teacher is not trained if the row's options name its checkpoint, or if the file
+    named in the config exists, unless it has already been trained here for a student. A
     student that a row probes is trained unless the row's options name its checkpoint.
 
     Args:
         suite (Suite): The suite.
         work_dir (Path): The folder of all work dirs. Suites share the runs in it.
-        threads (int): Number of CPU threads that a run uses. Defaults to 1.
+        threads (int): Number of CPU threads per run. Defaults to 1.
         stored (bool): Whether the logits of teachers that have ``views`` are stored
             once, for all runs that show the same views. Defaults to False.
 
     Returns:
-        list[Run]: Then what stores logits, then row by row, seed by seed.
+        list[Run]: Teachers, then students to be probed, then runs that store logits,
+        then row by row, seed by seed.
 
     Raises:
         ValueError: If a command line cannot name the folder.
     """
     if not as_text(str(work_dir)):
         raise ValueError(
-            f'--work-dir {str(work_dir)!r} must not hold spaces, commas or brackets: '
-            'tools/train.py could not be told where the teacher is.'
+            f'--work-dir {str(work_dir)!r} must not contain spaces, commas or '
+            'brackets: tools/train.py could not be told where the teacher is.'
         )
 
     stores: dict[Path, StoreRun] = {}
 
     def plan(row: Row, needs: Mapping[int, Run | None], is_teacher: bool) -> list[Run]:
-        """The runs of a row by seed, and what each needs, if that is trained."""
+        """Return the runs of a row, one per seed, given what each needs."""
         cfg = row.read()
         folder = work_dir / config_name(row.config).parent / _folder_name(row)
         length = cfg.train_cfg.get('max_epochs') or cfg.train_cfg.max_iters
@@ -343,7 +344,7 @@ def plan_runs(
         needs = {seed: trained(row.student, seed) or teacher for seed in suite.seeds}
         runs += plan(row, needs, False)
     runs = [*stores.values(), *runs]
-    # Backwards: a teacher is needed only where its student is.
+    # In reverse: a teacher is needed only if its student is.
     for run in reversed(before):
         if any(each.teacher is run for each in runs):
             runs.insert(0, run)
@@ -357,7 +358,7 @@ def _plan_store(
     work_dir: Path,
     threads: int,
 ) -> StoreRun:
-    """What stores the logits for a row: the same for all on the same images."""
+    """Return the run that stores a row's logits, equal for all rows on these images."""
     made_from = {
         **{k: v for k, v in settings.items() if k.startswith(_OF_STORES)},
         'threads': str(threads),
@@ -372,7 +373,7 @@ def _plan_store(
 
 
 def _needs(row: Row, cfg: Config, teacher: Run) -> bool:
-    """Whether the teacher must be trained for a row."""
+    """Return whether the teacher must be trained for a row."""
     if is_probe(cfg.model):
         return row.student is not None and OF_STUDENTS not in row.options
     if not is_distiller(cfg.model) or CHECKPOINT in row.options:
@@ -396,7 +397,7 @@ def _folder_name(row: Row) -> str:
 
 
 def _settings(cfg: Config, with_teacher: bool) -> dict[str, str]:
-    """The settings of a config by their dotted keys, but for those of a single run."""
+    """Return the settings of a config by dotted keys, without those of a single run."""
     found = dict(leaves(cfg.to_dict()))
     of_another = (OF_TEACHERS, OF_STUDENTS)
     dropped = _OF_THE_RUN if with_teacher else (*_OF_THE_RUN, *of_another)
@@ -411,7 +412,7 @@ def _digest(settings: Mapping[str, str]) -> str:
 
 @cache
 def commit() -> str | None:
-    """The commit of this package, with '+' if it was changed; None if it has none."""
+    """Return the commit of this package, with '+' if modified; None if it has none."""
 
     def git(*arguments: str) -> str:
         command = ['git', '-C', str(Path(__file__).resolve().parents[1]), *arguments]
@@ -421,7 +422,7 @@ def commit() -> str | None:
 
     parts = ('.', '../configs', '../tools')
     try:
-        git('ls-files', '--error-unmatch', 'version.py')  # else it is another's
+        git('ls-files', '--error-unmatch', 'version.py')  # else another repository's
         found = git('rev-parse', '--short=12', 'HEAD').strip()
         return found + '+' * bool(git('status', '--porcelain', '-uno', '--', *parts))
     except (OSError, subprocess.CalledProcessError):

@@ -1,4 +1,4 @@
-"""What is compared: rows of a table, each a config and what it overrides."""
+"""Suites: rows of a table, each a config with overrides."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from mmkd_logit.compat import shipped_folder
 from mmkd_logit.models.settings import is_distiller, is_probe
 from mmkd_logit.tasks import task_of_scope
 
-# Keys of a suite's file.
+# Keys of a suite file.
 _KEYS = ('baseline', 'metric', 'options', 'prepare', 'rows', 'seeds', 'teacher')
 # Keys of a row, and of a teacher the first three.
 _KEYS_OF_ROWS = ('config', 'options', 'published', 'teacher', 'baseline', 'student')
 # Keys of a student that a row probes.
 _KEYS_OF_STUDENTS = ('config', 'options', 'teacher')
-# What a published number can be; a value where the paper does not say.
+# Kinds of published numbers; 'value' if the paper does not say.
 _PUBLISHED = ('best', 'last', 'value')
 OF_TEACHERS = 'model.teacher.'
 CACHE, CHECKPOINT, VIEWS = (
@@ -45,17 +45,17 @@ class Row:
     """A row of the table.
 
     Attributes:
-        name (str): What the table calls it.
+        name (str): Its name in the table.
         config (Path): The config that is trained.
-        options (dict[str, Any]): What is overridden, by dotted keys, as
-            ``--cfg-options`` of ``tools/train.py`` does it.
-        teacher (Row, optional): The teacher of its pair, in place of the suite's.
-        baseline (str, optional): Name of the row with which it is compared, in place
-            of the suite's.
-        published (dict[str, Any], optional): The ``best``, the ``last``, or where it
-            is not known which, the ``value`` of others, and its ``source``.
-        student (Row, optional): What is trained before, on the same seed, for the
-            ``LinearProbe`` of this row to take its features.
+        options (dict[str, Any]): Overrides by dotted keys, as with ``--cfg-options`` of
+            ``tools/train.py``.
+        teacher (Row, optional): The teacher of its pair, instead of the suite's.
+        baseline (str, optional): Name of the row that it is compared with, instead of
+            the suite's.
+        published (dict[str, Any], optional): A published number, ``best``, ``last``, or
+            ``value`` if it is unknown which, and its ``source``.
+        student (Row, optional): The student that is trained first, on the same seed,
+            and whose features the ``LinearProbe`` of this row uses.
     """
 
     name: str
@@ -67,10 +67,10 @@ class Row:
     student: Row | None = None
 
     def read(self, options: Mapping[str, Any] | None = None) -> Config:
-        """The config, as ``tools/train.py`` reads it.
+        """Read the config as ``tools/train.py`` does.
 
         Args:
-            options (dict[str, Any], optional): Further ones. Defaults to None.
+            options (dict[str, Any], optional): Further overrides. Defaults to None.
 
         Returns:
             Config: With all options applied.
@@ -90,18 +90,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Suite:
-    """Rows that are trained on the same seeds, and stand in one table.
+    """Rows that are trained on the same seeds and share one table.
 
     Attributes:
-        name (str): Its name, of which its folder is made.
+        name (str): Its name, also used for its folder.
         rows (list[Row]): The students.
         seeds (list[int]): Seeds of each row.
-        metric (str): What the table compares, as it is logged, in percent.
-        baseline (str): Name of the row with which the others are compared.
+        metric (str): The metric to compare, under its name in the log, in percent.
+        baseline (str): Name of the row that the others are compared with.
         teacher (Row, optional): The teacher, if it is trained first, on seed 0. All
-            distillers of the rows get its checkpoint, but for those with a teacher of
-            their own.
-        prepare (dict[str, list[str]]): By a folder of data, the script below ``tools``
+            distillers of the rows get its checkpoint, except those with their own
+            teacher.
+        prepare (dict[str, list[str]]): For each data folder, the script below ``tools``
             that makes it, with its arguments.
     """
 
@@ -115,7 +115,7 @@ class Suite:
 
     @property
     def teachers(self) -> list[Row]:
-        """All teachers of the rows that are trained, each once."""
+        """All teachers of the rows that are to be trained, each once."""
         return _each_once([self.teacher, *(row.teacher for row in self.rows)])
 
     @property
@@ -125,7 +125,7 @@ class Suite:
 
     @property
     def needed(self) -> list[Row]:
-        """What is trained before the rows: teachers, then students."""
+        """Rows that are trained before the others: teachers, then students."""
         of_students = [student.teacher for student in self.students]
         return _each_once([*self.teachers, *of_students, *self.students])
 
@@ -134,11 +134,11 @@ class Suite:
 
         Args:
             choices (dict[str, list]): Values by the dotted key of a setting. A row
-                without the setting's parent, such as another method's loss, stays as
-                it is.
+                without the setting's parent, such as another method's loss, is not
+                changed.
 
         Returns:
-            Suite: With more rows.
+            Suite: A suite with more rows.
 
         Raises:
             ValueError: If no row has such a setting.
@@ -156,7 +156,7 @@ class Suite:
                 name = ', '.join([row.name, *parts])
                 renamed.setdefault(row.name, name)
                 options = {**row.options, **chosen}
-                # Others have published what they got with settings of their own.
+                # Published numbers hold for the original settings only.
                 published = None if keys else row.published
                 rows.append(
                     replace(row, name=name, options=options, published=published)
@@ -200,14 +200,14 @@ class Suite:
         for_all = {k: v for k, v in options.items() if not k.startswith(OF_TEACHERS)}
 
         def changed(row: Row) -> Row:
-            # Only where it matters: reading all configs takes time.
+            # Only if needed: reading all configs takes time.
             model = row.read().model if for_all != options else {}
             has_teacher = is_distiller(model)
             if has_teacher and not isinstance(model['teacher'], dict):
                 named = next(key for key in options if key not in for_all)
                 raise ValueError(
-                    f'Row {row.name!r} has several teachers, so that {named} cannot be '
-                    'set. Leave out the row, or that.'
+                    f'Row {row.name!r} has several teachers, so {named} cannot be set. '
+                    'Remove the row or that option.'
                 )
             if has_teacher and not replacing:
                 _check_views(row, model['teacher'], options[VIEWS])
@@ -222,11 +222,11 @@ class Suite:
         return replace(self, rows=[changed(row) for row in self.rows], teacher=teacher)
 
     def check(self) -> None:
-        """Raise for what would end a run at its start, before any run starts.
+        """Check, before any run starts, for errors that would end one at its start.
 
         Raises:
             ValueError: If names or seeds repeat, a config cannot be read or built, a
-                teacher's checkpoint is missing, or a metric is not one that is logged.
+                teacher's checkpoint is missing, or a metric is not logged.
             FileNotFoundError: If the data of a row is missing.
         """
         if not isinstance(self.seeds, list) or not all(
@@ -241,11 +241,12 @@ class Suite:
             if twice:
                 raise ValueError(f'Two {what} of {self.name} are called {twice[0]!r}.')
         if not names or not self.seeds:
-            raise ValueError(f'{self.name} needs a row and a seed at least.')
+            raise ValueError(f'{self.name} needs at least one row and one seed.')
         for baseline in (self.baseline, *(row.baseline for row in self.rows)):
             if baseline is not None and baseline not in names:
                 raise ValueError(
-                    f'The baseline {baseline!r} is no row. There is {_listed(names)}.'
+                    f'The baseline {baseline!r} is not a row. The rows are '
+                    f'{_listed(names)}.'
                 )
         for row in (*self.needed, *self.rows):
             self._check_row(row, row.read())
@@ -266,7 +267,7 @@ class Suite:
         check_data(cfg, ('train_dataloader', 'val_dataloader'))
         try:
             build_model(cfg)
-        except Exception as error:  # whatever a config can do wrong
+        except Exception as error:  # a bad config may raise anything
             raise ValueError(
                 f'The model of row {row.name!r} ({row.config}) cannot be built: '
                 f'{_said(error)}'
@@ -318,14 +319,14 @@ def _check_views(row: Row, settings: Mapping[str, Any], views: int) -> None:
 
 
 def toolbox_teacher(cfg: Config) -> dict | None:
-    """Settings of a teacher that a suite can train, in a distiller's config.
+    """Return the settings of a distiller's teacher if a suite can train it.
 
     Args:
-        cfg (Config): The config.
+        cfg (Config): The distiller's config.
 
     Returns:
-        dict | None: None if it is of another library, or if there are several: they
-        have weights of their own.
+        dict | None: None for a teacher from another library, or several teachers:
+        they come with their own weights.
     """
     settings = cfg.model.teacher
     if not isinstance(settings, dict) or not {'config', 'model'} & set(settings):
@@ -346,7 +347,7 @@ def _check_student(row: Row, cfg: Config) -> None:
 
 
 def has_checkpoint(cfg: Config) -> bool:
-    """Whether the file of the teacher that a distiller's config names is there."""
+    """Return whether the teacher's file that a distiller's config names exists."""
     settings = toolbox_teacher(cfg)
     if settings is None:
         return True
@@ -369,10 +370,10 @@ def read_suite(name: str) -> Suite:
         name (str): Path of its file, or the name of one in ``configs/suites``.
 
     Returns:
-        Suite: Not yet checked.
+        Suite: The suite, not yet checked.
 
     Raises:
-        FileNotFoundError: If there is none. It lists those that there are.
+        FileNotFoundError: If there is none. The message lists the existing ones.
         ValueError: If the file has no rows, or unknown keys.
     """
     folder = shipped_folder('configs') / 'suites'
@@ -389,7 +390,7 @@ def read_suite(name: str) -> Suite:
         problem = f'has the unknown key {unknown[0]!r}' if unknown else 'has no rows'
         raise ValueError(
             f'The suite {path} {problem}. A suite takes {_listed(_KEYS)}, and its rows '
-            "are a dict as {'KD': '../kd/res34_res18_in1k.py'}."
+            "are a dict such as {'KD': '../kd/res34_res18_in1k.py'}."
         )
     rows = [_make_row(name, each, path) for name, each in cfg.rows.items()]
     teacher = cfg.get('teacher')
@@ -406,13 +407,13 @@ def read_suite(name: str) -> Suite:
 
 
 def suite_of_configs(configs: Sequence[str]) -> Suite:
-    """A suite of a row for each of several configs, on seed 0.
+    """Make a suite with one row per config, on seed 0.
 
     Args:
         configs (Sequence[str]): Paths of the configs.
 
     Returns:
-        Suite: Not yet checked.
+        Suite: The suite, not yet checked.
 
     Raises:
         FileNotFoundError: If a file does not exist.
@@ -441,8 +442,8 @@ def _make_row(
         settings = {'config': settings}
     if not isinstance(settings, Mapping) or not {'config'} <= set(settings) <= {*known}:
         raise ValueError(
-            f'Row {name!r} of {suite} must be the path of a config, or a dict of '
-            f'{_listed(known)}, of which config is required, but is {settings!r}.'
+            f'Row {name!r} of {suite} must be the path of a config, or a dict with the '
+            f'keys {_listed(known)}, where config is required, but is {settings!r}.'
         )
     options = _flat(settings.get('options', {}))
     row = _row_of_file(name, suite.parent / settings['config'], options)
@@ -462,7 +463,7 @@ def _make_row(
 
 
 def _make_teacher(name: str | None, settings: Any, suite: Path) -> Row:
-    """A teacher; without a name, it gets that of its config."""
+    """Make the row of a teacher; without a name, it is named after its config."""
     row = _make_row(name or 'teacher', settings, suite, _KEYS_OF_ROWS[:3])
     return row if name else replace(row, name=f'teacher {row.config.stem}')
 
@@ -474,28 +475,28 @@ def _read_published(name: str, published: Any) -> dict[str, Any] | None:
     if 'source' not in found or len(found) != 2 or not found & {*_PUBLISHED}:
         raise ValueError(
             f'published of row {name!r} must have a source and one of '
-            f"{_listed(_PUBLISHED)}, as dict(best=71.97, source='LSKD'), but is "
+            f"{_listed(_PUBLISHED)}, such as dict(best=71.97, source='LSKD'), but is "
             f'{published!r}.'
         )
     return dict(published)
 
 
 def _usual_metric(row: Row) -> str:
-    """The metric that a config's task is judged by."""
+    """Return the usual metric of a config's task."""
     cfg = row.read()
     task = task_of_scope(cfg.get('default_scope'))
     logged = _logged_by(cfg.get('val_evaluator') or {})
     usual = task.metric if task is not None else None
     if usual is None or (logged and usual not in logged):
         raise ValueError(
-            f'Which metric is compared is not clear from {row.config}. Name it as it '
-            'is logged: metric in a suite, or --metric.'
+            f'Which metric to compare is not clear from {row.config}. Give its name in '
+            'the log: metric in a suite, or --metric.'
         )
     return usual
 
 
 def _logged_by(evaluator: Any) -> list[str]:
-    """What evaluators log; nothing if one of them is not known."""
+    """Return the metrics that evaluators log; none if one of them is unknown."""
     evaluators = evaluator if isinstance(evaluator, list | tuple) else [evaluator]
     kinds = [str(each.get('type')).rpartition('.')[2] for each in evaluators]
     if not all(kind in _LOGGED for kind in kinds):
@@ -504,7 +505,7 @@ def _logged_by(evaluator: Any) -> list[str]:
 
 
 def _flat(options: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
-    """Nested settings by their dotted keys, as a command line can give them."""
+    """Flatten nested settings to dotted keys, as on a command line."""
     found: dict[str, Any] = {}
     for key, value in options.items():
         if isinstance(value, Mapping):
@@ -515,16 +516,16 @@ def _flat(options: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
 
 
 def as_arguments(options: Mapping[str, Any]) -> list[str]:
-    """Options as ``--cfg-options`` takes them.
+    """Write options as arguments of ``--cfg-options``.
 
     Args:
         options (dict[str, Any]): Values by dotted keys.
 
     Returns:
-        list[str]: ``key=value`` each.
+        list[str]: Strings ``key=value``.
 
     Raises:
-        ValueError: If a value cannot be written so.
+        ValueError: If a value cannot be written that way.
     """
     arguments = []
     for key, value in options.items():
@@ -532,14 +533,14 @@ def as_arguments(options: Mapping[str, Any]) -> list[str]:
         if text is None:
             raise ValueError(
                 f'{key}={value!r} cannot be given on a command line. Put it in a '
-                'config of its own, and name that in the row.'
+                'separate config, and name that in the row.'
             )
         arguments.append(f'{key}={text}')
     return arguments
 
 
 def as_text(value: Any) -> str | None:
-    """A value as mmengine reads it from a command line; None if it cannot."""
+    """Write a value as mmengine reads it from a command line; None if impossible."""
     is_list = isinstance(value, list | tuple)
     text = re.sub("[ ']", '', str(value)) if is_list else str(value)
     try:
@@ -562,18 +563,18 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _said(error: BaseException) -> str:
-    """The message; that of a KeyError is quoted."""
+    """Return the message, without the quotes that a KeyError adds."""
     return str(error.args[0]) if isinstance(error, KeyError) else str(error)
 
 
 def prepare_data(suite: Suite) -> None:
-    """Make the data of a suite, where it is not there yet and a config reads it.
+    """Make the data of a suite where it is missing and a config reads it.
 
     Args:
         suite (Suite): The suite.
 
     Raises:
-        ValueError: If the script fails. It holds what the script said.
+        ValueError: If the script fails. The message has its output.
     """
     for folder, (script, *arguments) in suite.prepare.items():
         # A download that failed may leave an empty folder.
@@ -588,6 +589,6 @@ def prepare_data(suite: Suite) -> None:
 
 
 def _is_read(folder: str, suite: Suite) -> bool:
-    """Whether a config has not been told to find its data elsewhere."""
+    """Return whether a config reads its data from this folder."""
     loaders = (row.read().train_dataloader for row in (*suite.needed, *suite.rows))
     return any(loader.dataset.get('data_root') == folder for loader in loaders)

@@ -1,4 +1,4 @@
-"""One adapter a task: where logits are, which labels count, how they become rows."""
+"""One adapter per task: where the logits are, which labels count, how rows are made."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from mmkd_logit.tasks.logit_layer import last_layers, layer_channels
 from mmkd_logit.tasks.segmentation import SegmentationTask
 from mmkd_logit.tasks.task import Task
 
-# Asked in this order; the last takes what no other does.
+# Tried in this order; the last accepts every other model.
 TASKS: tuple[type[Task], ...] = (SegmentationTask, ClassificationTask)
 
 
 def task_of(model: nn.Module) -> type[Task]:
-    """The task that a model is of."""
+    """Return the task of a model."""
     return next(task for task in TASKS if task.fits(model))
 
 
 def task_of_scope(scope: str | None) -> type[Task] | None:
-    """The task of configs with this ``default_scope``, if it is known."""
+    """Return the task of configs with this ``default_scope``, or None if unknown."""
     return next((task for task in TASKS if task.scope == scope), None)
 
 
 def find_logit_layer(model: nn.Module, name: str | None = None) -> str:
-    """Name of the layer that gives the logits.
+    """Return the name of the layer that outputs the logits.
 
     Args:
         model (nn.Module): A classifier or segmentor.
-        name (str, optional): The name, if it is known: then it is only checked.
-            Defaults to None: it is searched as the task does.
+        name (str, optional): The name, if it is known; it is then only checked.
+            Defaults to None: the task looks for it.
 
     Returns:
         str: Name of the layer in ``model``, such as ``'head.fc'``.
 
     Raises:
-        ValueError: If there is no such layer, or more than one; if a decode head
+        ValueError: If there is no such layer or more than one, or if a decode head
             classifies masks or has one channel for two classes.
         TypeError: If the named layer is neither a Linear nor a Conv2d.
     """

@@ -1,4 +1,4 @@
-"""Bilinear resizing of maps in parts, as ``interpolate`` does it of whole ones."""
+"""Bilinear resizing of parts of a map, with the result of ``interpolate``."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from torch import Tensor
 
 
 class Taps:
-    """The two pixels on a line between which each pixel of the resized line lies.
+    """The two pixels of a line on either side of each pixel of the resized line.
 
     Args:
         old (int): Pixels on the line.
         new (int): Pixels on the resized line.
-        align_corners (bool): As of ``interpolate``.
+        align_corners (bool): As in ``interpolate``.
 
     Attributes:
-        low (Tensor): The one before, shape (new,).
-        high (Tensor): The one after, shape (new,).
-        weight (Tensor): Share of the one after, shape (new,) and float64.
+        low (Tensor): Index of the pixel before, shape (new,).
+        high (Tensor): Index of the pixel after, shape (new,).
+        weight (Tensor): Weight of the pixel after, shape (new,), float64.
     """
 
     def __init__(self, old: int, new: int, align_corners: bool) -> None:
@@ -32,12 +32,12 @@ class Taps:
 
 
 class Strip:
-    """Pixels of some consecutive lines, counted through all images.
+    """Pixels of consecutive lines, numbered across all images.
 
     Args:
         start (int): The first line.
         stop (int): The line after the last.
-        index (Tensor): Which pixels of all, shape (n,).
+        index (Tensor): Indices of the pixels among all pixels, shape (n,).
         width (int): Pixels on a line.
     """
 
@@ -50,13 +50,13 @@ class Strip:
 
 
 class ResizedMap:
-    """A map of logits, of which parts can be read at another size.
+    """Logit maps whose parts can be read at another size.
 
     Args:
         maps (Tensor): Shape (N, C, h, w).
-        size (tuple[int, int]): Height H and width W at which it is read. Its lines are
-            counted through all images, from 0 to N H.
-        align_corners (bool): As of ``interpolate``.
+        size (tuple[int, int]): Height H and width W at which they are read. Lines are
+            numbered across all images, from 0 to N H.
+        align_corners (bool): As in ``interpolate``.
     """
 
     def __init__(
@@ -80,10 +80,10 @@ class ResizedMap:
         ]
 
     def take(self, index: Tensor) -> Tensor:
-        """Some pixels.
+        """Return selected pixels.
 
         Args:
-            index (Tensor): Which, shape (n,), counted along the lines.
+            index (Tensor): Their indices, shape (n,), counted along the lines.
 
         Returns:
             Tensor: Shape (n, C).
@@ -97,7 +97,7 @@ class ResizedMap:
         return torch.lerp(top, bottom, weight.squeeze(2))
 
     def read(self, strip: Strip) -> Tensor:
-        """The pixels of a strip.
+        """Return the pixels of a strip.
 
         Args:
             strip (Strip): n pixels.
@@ -117,12 +117,12 @@ class ResizedMap:
         return torch.lerp(before, after, weight[column])
 
     def pull_back(self, strip: Strip, grad: Tensor, into: Tensor) -> None:
-        """The adjoint of :meth:`read`: add the gradient of pixels to that of the map.
+        """Add the gradient of pixels to that of the map: the adjoint of :meth:`read`.
 
         Args:
             strip (Strip): n pixels.
             grad (Tensor): Their gradient, shape (n, C).
-            into (Tensor): Gradient of ``lines``, of the same shape; is added to.
+            into (Tensor): Gradient of ``lines``, same shape; updated in place.
         """
         start, stop = strip.start, strip.stop
         count, width, classes = stop - start, *self.lines.shape[1:]
@@ -130,7 +130,7 @@ class ResizedMap:
             whole = grad.new_zeros(count * self._width, classes)
             grad = whole.index_copy_(0, strip.index, grad)
         grad = grad.view(count, self._width, classes)
-        # Few lines of the map lie under a strip: what is added up gets smaller first.
+        # A strip covers few lines of the map: reduce vertically first.
         first = int(self._ends[0][start])
         last = int(self._ends[1][stop - 1]) + 1
         low, high, weight = (each[start:stop] for each in self._down)

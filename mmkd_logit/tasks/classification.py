@@ -1,4 +1,4 @@
-"""mmpretrain's classifiers: a row is an image."""
+"""Classifiers of mmpretrain: one row per image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmkd_logit.tasks.unlabelled import admit_unlabelled, has_label
 
 
 class ClassificationTask(Task):
-    """One label, one feature vector and one row of logits an image."""
+    """One label, one feature vector and one row of logits per image."""
 
     scope = 'mmpretrain'
     metric = 'accuracy/top1'
@@ -29,12 +29,12 @@ class ClassificationTask(Task):
 
     @classmethod
     def fits(cls, model: nn.Module) -> bool:
-        """Whatever is not of another task is taken for a classifier."""
+        """Return True: any model of no other task is treated as a classifier."""
         return True
 
     @classmethod
     def find_logit_layer(cls, model: nn.Module) -> str:
-        """The one layer in the head with as many outputs as the head has classes."""
+        """Find the one layer in the head with as many outputs as there are classes."""
         head = getattr(model, 'head', None)
         num_classes = getattr(head, 'num_classes', None)
         found = (
@@ -50,15 +50,15 @@ class ClassificationTask(Task):
         if len(found) == 1:
             return found[0]
         raise ValueError(
-            f'Expected one layer in the head of {type(model).__name__} that gives the '
+            f'Expected one layer in the head of {type(model).__name__} that outputs '
             f'logits of {num_classes} classes, but found {found or "none"}. Name it in '
-            f"the distiller, as logit_layer='head.fc'. The last layers of the model "
-            f'are {last_layers(model)}.'
+            f"the distiller, such as logit_layer='head.fc'. The last layers of the "
+            f'model are {last_layers(model)}.'
         )
 
     @classmethod
     def loader_defaults(cls, loader: dict, pin_memory: bool) -> dict:
-        """As mmpretrain's own tools do; it makes loading faster."""
+        """Return the settings of mmpretrain's own tools, which speed up loading."""
         return dict(
             pin_memory=pin_memory,
             persistent_workers=(loader.get('num_workers') or 0) > 0,
@@ -66,19 +66,19 @@ class ClassificationTask(Task):
         )
 
     def meet_teachers(self, teachers: Sequence[nn.Module]) -> None:
-        """Their logits need nothing."""
+        """Do nothing: their logits need no special treatment."""
 
     def meet_stored(self, traits: Mapping[str, Any]) -> None:
-        """They need nothing."""
+        """Do nothing: stored logits need no special treatment."""
 
     def traits(self) -> dict[str, Any]:
-        """There is nothing to tell."""
+        """Return an empty dict: there is nothing to store."""
         return {}
 
     def run_student(
         self, student: Any, inputs: Tensor, data_samples: Sequence[Any], labels: Any
     ) -> dict[str, Any]:
-        """Its losses are those of the images with labels alone."""
+        """Run the student, and compute its losses on the labelled images only."""
         known = [place for place, s in enumerate(data_samples) if has_label(s)]
         if len(known) == len(data_samples):
             return student.loss(inputs, data_samples)
@@ -86,15 +86,15 @@ class ClassificationTask(Task):
             student(inputs, data_samples, mode='tensor')
             return {}
         head: Any = getattr(student, 'head', None)
-        # Other heads have losses of their own, on features of the whole batch.
+        # Other heads define their own losses, on features of the whole batch.
         loss = getattr(type(head), 'loss', None)
         plain = getattr(loss, '__qualname__', '') == 'ClsHead.loss'
         if not plain or not hasattr(student, 'extract_feat'):
             raise ValueError(
-                f'{len(data_samples) - len(known)} of {len(data_samples)} images of '
-                f'the batch have no label, on which a {type(head).__name__} cannot be '
-                'trained. Keep labelled and unlabelled images in batches of their '
-                'own, or take a LinearClsHead.'
+                f'{len(data_samples) - len(known)} of {len(data_samples)} images in '
+                f'the batch have no label, but a {type(head).__name__} cannot be '
+                'trained on such a batch. Keep labelled and unlabelled images in '
+                'separate batches, or use a LinearClsHead.'
             )
         logits = head(student.extract_feat(inputs))
         return head._get_loss(logits[known], [data_samples[i] for i in known])
@@ -108,7 +108,7 @@ class ClassificationTask(Task):
         labels: Any,
         mixed: bool,
     ) -> LogitRows:
-        """One row an image."""
+        """Make one row per image."""
         hard = None if mixed else collect(data_samples, 'gt_label')
         if hard is not None and any(label.numel() != 1 for label in hard):
             hard = None
@@ -128,7 +128,7 @@ class ClassificationTask(Task):
         logits: Tensor,
         data_samples: Sequence[Any],
     ) -> list[Any]:
-        """Scores and labels of the softmax."""
+        """Return data samples with the softmax scores and the predicted labels."""
         scores = logits.float().softmax(1)
         for sample, score in zip(data_samples, scores):
             sample.set_pred_score(score).set_pred_label(score.argmax().detach())

@@ -1,4 +1,4 @@
-"""The layer of a model that gives the logits."""
+"""The layer of a model that outputs the logits."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ LogitLayer = (nn.Linear, nn.Conv2d)
 
 
 def layer_channels(layer: nn.Module) -> tuple[int, int]:
-    """Channels into and out of a last layer.
+    """Return the input and output channels of a last layer.
 
     Args:
         layer (nn.Module): A linear or convolutional layer.
 
     Returns:
-        tuple[int, int]: Size of the feature, number of classes.
+        tuple[int, int]: Feature size and number of classes.
 
     Raises:
         TypeError: If the layer is of another type.
@@ -24,17 +24,17 @@ def layer_channels(layer: nn.Module) -> tuple[int, int]:
     if isinstance(layer, nn.Conv2d):
         return layer.in_channels, layer.out_channels
     raise TypeError(
-        'The last layer must be a Linear or a Conv2d, which turns a feature into '
-        f'logits, but got {type(layer).__name__}. Name another with logit_layer.'
+        'The last layer must be a Linear or a Conv2d that maps features to logits, '
+        f'but got {type(layer).__name__}. Name another layer with logit_layer.'
     )
 
 
 def last_layers(model: nn.Module, count: int = 5) -> list[str]:
-    """Names of the last layers of a model that could give logits.
+    """Return the names of the last layers of a model that could output logits.
 
     Args:
         model (nn.Module): The model.
-        count (int): Number of names. Defaults to 5.
+        count (int): Maximum number of names. Defaults to 5.
 
     Returns:
         list[str]: In the order in which the model defines them.

@@ -1,4 +1,4 @@
-"""From maps of logits to rows: which pixels count, and how they are taken out."""
+"""Rows of logit maps: which pixels count, and how they are extracted."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from mmkd_logit.tasks.bilinear import ResizedMap, Strip
 
 
 class _TakeRows(torch.autograd.Function):
-    """Rows of a map by their distinct indices; the gradient is put back by a copy.
+    """Selects rows of a map by distinct indices; the backward pass is a copy.
 
-    Plain indexing adds gradients up, which is slow, and cannot know that no pixel is
-    taken twice.
+    The gradient of plain indexing accumulates, which is slow: it cannot know that no
+    pixel is taken twice.
     """
 
     @staticmethod
@@ -39,17 +39,17 @@ class _TakeRows(torch.autograd.Function):
 
 
 class PixelRows:
-    """Takes the rows of the pixels that count out of maps.
+    """Extracts from maps the rows of the pixels that count.
 
-    A map of another size is resized first, bilinearly; labels are taken at the
-    nearest pixel.
+    A map of another size is first resized bilinearly; labels are taken at the nearest
+    pixel.
 
     Args:
         labels (Tensor): Class indices of shape (N, H, W).
         size (tuple[int, int]): Height and width at which a pixel is a row.
         ignore_index (int): The label of pixels that do not count.
         align_corners (bool): Whether the centres of the corner pixels of two sizes
-            lie on one another, or the corners themselves.
+            coincide, rather than the corners of the maps.
     """
 
     def __init__(
@@ -66,15 +66,15 @@ class PixelRows:
 
     @property
     def labels(self) -> Tensor:
-        """Class of all pixels that count."""
+        """Classes of all pixels that count."""
         return self.labels_of(self.index)
 
     def labels_of(self, index: Tensor) -> Tensor:
-        """Class of pixels, by their indices."""
+        """Return the classes of pixels, given their indices."""
         return self._labels.index_select(0, index)
 
     def images_of(self, index: Tensor) -> Tensor:
-        """Place in the batch of the image of pixels, by their indices."""
+        """Return the batch index of each pixel's image, given the pixel indices."""
         return index.div(self.size[0] * self.size[1], rounding_mode='floor')
 
     def _nearest(self, labels: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ class PixelRows:
             old = labels.shape[dim]
             if old == size:
                 continue
-            # In integers: a tie between two pixels goes to the later one everywhere.
+            # In integers, so that a tie always goes to the later of two pixels.
             at = torch.arange(size, device=labels.device)
             if self.align_corners:
                 last = max(1, size - 1)
@@ -93,15 +93,15 @@ class PixelRows:
         return labels
 
     def take(self, maps: Tensor, align_corners: bool | None = None) -> Tensor:
-        """Rows of a map.
+        """Return the rows of a map.
 
         Args:
             maps (Tensor): Logits of shape (N, C, h, w).
-            align_corners (bool, optional): How this map is resized, if not as all
-                others are. Defaults to None.
+            align_corners (bool, optional): How this map is resized, if unlike the
+                others. Defaults to None.
 
         Returns:
-            Tensor: Shape (pixels that count, C).
+            Tensor: Shape (number of pixels that count, C).
         """
         if maps.shape[2:] != self.size:
             if maps.dtype in (torch.float16, torch.bfloat16):
@@ -115,7 +115,7 @@ class PixelRows:
 
 
 class PixelStrips(LogitStrips):
-    """Rows of maps that must be resized, of which none gets its full size.
+    """Rows of maps that must be resized, read without resizing a whole map.
 
     Args:
         pixels (PixelRows): Which pixels count, and at which size.
@@ -230,7 +230,7 @@ def _pull_back(
     grad: Tensor,
     into: Tensor,
 ) -> None:
-    """Add the gradient for the rows of a strip to that for the map of a head."""
+    """Add the gradient of the rows of a strip to that of a head's map."""
     resized = maps[head]
     assert resized is not None
     resized.pull_back(strip, grad, into.permute(0, 2, 3, 1).flatten(0, 1))

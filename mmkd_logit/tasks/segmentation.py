@@ -1,4 +1,4 @@
-"""mmseg's segmentors: a row is a pixel that is not ignored."""
+"""Segmentors of mmseg: one row per pixel that is not ignored."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from mmkd_logit.structures import LogitRows, LogitStrips
 from mmkd_logit.tasks.pixel_rows import PixelRows, PixelStrips
 from mmkd_logit.tasks.task import Task, collect, rows_of_teachers, to_device
 
-# The label of pixels of images that have none; no label map may hold it.
+# The label of the pixels of unlabelled images; no label map may contain it.
 UNKNOWN = torch.iinfo(torch.int32).min
 
 
 class SegmentationTask(Task):
-    """A label map, a feature map and a map of logits an image."""
+    """One label map, one feature map and one logit map per image."""
 
     scope = 'mmseg'
     metric = 'mIoU'
@@ -41,12 +41,12 @@ class SegmentationTask(Task):
 
     @classmethod
     def fits(cls, model: nn.Module) -> bool:
-        """Segmentors have a decode head."""
+        """Return whether a model has a decode head, as segmentors do."""
         return hasattr(model, 'decode_head')
 
     @classmethod
     def find_logit_layer(cls, model: nn.Module) -> str:
-        """The ``conv_seg`` of the decode head; of a cascade, of its last stage.
+        """Return the ``conv_seg`` of the decode head, in a cascade of its last stage.
 
         Raises:
             ValueError: Also if a decode head classifies masks or has one channel for
@@ -57,21 +57,21 @@ class SegmentationTask(Task):
         path, head = _last_head(model)
         if getattr(head, 'out_channels', None) == 1:
             raise ValueError(
-                f'{type(head).__name__} has one channel for two classes. Distillation '
-                'of logits needs a logit for each class: set out_channels=2 and '
+                f'{type(head).__name__} has one channel for two classes. Logit '
+                'distillation needs a logit for each class: set out_channels=2 and '
                 'use_sigmoid=False in decode_head.'
             )
         if not isinstance(getattr(head, 'conv_seg', None), nn.Conv2d):
             raise ValueError(
-                f'{type(head).__name__} has no last layer that gives a logit for each '
-                'class and pixel (conv_seg): it classifies masks or sampled points. '
-                'Such a student cannot be distilled per pixel. If it has such a layer '
-                'under another name, name it with logit_layer.'
+                f'{type(head).__name__} has no last layer that outputs a logit for '
+                'each class and pixel (conv_seg): it classifies masks or sampled '
+                'points. Such a student cannot be distilled per pixel. If it has such '
+                'a layer under another name, set logit_layer.'
             )
         return f'{path}.conv_seg'
 
     def meet_teachers(self, teachers: Sequence[nn.Module]) -> None:
-        """Their maps are resized as their own heads resize them."""
+        """Remember how the teachers' own heads resize their maps."""
         self.teacher_align_corners = [self._corners_of(each) for each in teachers]
 
     def _corners_of(self, teacher: nn.Module) -> bool:
@@ -79,19 +79,19 @@ class SegmentationTask(Task):
         return getattr(head, 'align_corners', self.align_corners)
 
     def meet_stored(self, traits: Mapping[str, Any]) -> None:
-        """Its maps are resized as its own head resized them."""
+        """Remember how the teacher's own head resized its maps."""
         self.teacher_align_corners = [traits['align_corners']]
 
     def traits(self) -> dict[str, Any]:
-        """How the teacher's maps are resized."""
+        """Return how the teacher's maps are resized."""
         (corners,) = self.teacher_align_corners
         return {'align_corners': corners}
 
     def read_labels(self, inputs: Tensor, data_samples: Sequence[Any]) -> Tensor:
-        """The label maps, shape (N, H, W); ``UNKNOWN`` where there is none.
+        """Return the label maps, shape (N, H, W), ``UNKNOWN`` where there is none.
 
         Raises:
-            ValueError: If a map has another size than its image, or a label is
+            ValueError: If the size of a map differs from its image's, or a label is
                 neither a class nor ``ignore_index``.
         """
         size = (inputs.shape[-2], inputs.shape[-1])
@@ -102,13 +102,13 @@ class SegmentationTask(Task):
     def run_student(
         self, student: Any, inputs: Tensor, data_samples: Sequence[Any], labels: Any
     ) -> dict[str, Any]:
-        """Its losses ignore all pixels of images without a label map."""
+        """Run the student; its losses ignore all pixels of unlabelled images."""
         known = [_has_labels(sample) for sample in data_samples]
         if not any(known):
             student(inputs, data_samples, mode='tensor')
             return {}
         if not all(known):
-            # What is unknown is ignored.
+            # Ignore unknown pixels.
             maps = labels.masked_fill(labels == UNKNOWN, self.ignore_index)
             data_samples = [
                 sample if has else _with_labels(sample, each)
@@ -125,17 +125,17 @@ class SegmentationTask(Task):
         labels: Any,
         mixed: bool,
     ) -> LogitRows | LogitStrips:
-        """One row a pixel that counts, at the chosen resolution.
+        """Make one row per pixel that counts, at the chosen resolution.
 
-        The teacher's map is resized to the student's, or both to the label map's,
-        bilinearly, in strips; labels are taken at the nearest pixel.
+        The teacher's map is resized to the student's size, or both to the label map's,
+        bilinearly and in strips; labels are taken at the nearest pixel.
         """
         height, width = (student if self.resolution == 'student' else labels).shape[-2:]
         size = (height, width)
         pixels = PixelRows(labels, size, self.ignore_index, self.align_corners)
         images = to_device(_image_numbers(data_samples), student.device)
         labelled = all(map(_has_labels, data_samples))
-        # Several teachers are averaged when the rows of all are there.
+        # Several teachers are averaged once the rows of all exist.
         if (
             isinstance(teacher, Tensor)
             and labelled
@@ -161,7 +161,7 @@ class SegmentationTask(Task):
     def at_image_size(
         self, teachers: Sequence[Tensor | None], inputs: Tensor
     ) -> list[Tensor | None]:
-        """Maps of the size of the images, resized bilinearly."""
+        """Resize the maps bilinearly to the size of the images."""
         size = (inputs.shape[-2], inputs.shape[-1])
         return [
             maps
@@ -176,12 +176,12 @@ class SegmentationTask(Task):
         logits: Tensor,
         data_samples: Sequence[Any],
     ) -> list[Any]:
-        """Label maps at the size of the original image."""
+        """Return data samples with label maps at the original image size."""
         return student.postprocess_result(logits, data_samples)
 
 
 def _last_head(model: nn.Module) -> tuple[str, Any]:
-    """Name and module of the decode head; of a cascade, of its last stage."""
+    """Return the name and module of the decode head, in a cascade of its last stage."""
     path, head = 'decode_head', model.decode_head
     if isinstance(head, nn.ModuleList):
         path, head = f'{path}.{len(head) - 1}', head[len(head) - 1]
@@ -189,7 +189,7 @@ def _last_head(model: nn.Module) -> tuple[str, Any]:
 
 
 def _image_numbers(data_samples: Sequence[Any]) -> list[int] | None:
-    """A number for each image: its index in the data set, or made from its path."""
+    """Return a number per image: its index in the dataset, or a hash of its path."""
     indices = collect(data_samples, 'sample_idx')
     if indices is not None:
         return indices
@@ -205,7 +205,7 @@ def _has_labels(sample: Any) -> bool:
 def _unknown(
     sample: Any, size: tuple[int, int], ignore: int, device: torch.device | None
 ) -> Tensor:
-    """A map of pixels without labels, but for those that were added to the image."""
+    """Return a map of ``UNKNOWN`` pixels, with the padding of the image ignored."""
     labels = torch.full(size, ignore, device=device)
     left, right, top, bottom = sample.get('padding_size') or (0, 0, 0, 0)
     labels[top : size[0] - bottom, left : size[1] - right] = UNKNOWN
@@ -213,7 +213,7 @@ def _unknown(
 
 
 def _with_labels(sample: Any, labels: Tensor) -> Any:
-    """A copy of a data sample with a label map."""
+    """Return a copy of a data sample with a label map."""
     copied = sample.new()
     copied.gt_sem_seg = PixelData(data=labels[None])
     return copied
@@ -226,14 +226,14 @@ def stack_labels(
     ignore: int,
     device: torch.device | None = None,
 ) -> Tensor:
-    """The label maps of a batch, checked.
+    """Stack the label maps of a batch, and check them.
 
     Args:
-        data_samples (Sequence[SegDataSample]): mmseg's, one for each image.
+        data_samples (Sequence[SegDataSample]): Those of mmseg, one per image.
         size (tuple[int, int]): Height and width of the images.
         num_classes (int): Number of classes.
         ignore (int): The label of pixels that do not count.
-        device (torch.device, optional): Where labels are, if no image has any.
+        device (torch.device, optional): Device of the labels of unlabelled images.
             Defaults to None, the CPU.
 
     Returns:
@@ -241,8 +241,8 @@ def stack_labels(
         ``ignore`` where it was padded.
 
     Raises:
-        ValueError: If a map has another size than its image, or a label is neither a
-            class nor ``ignore``.
+        ValueError: If the size of a map differs from its image's, or a label is neither
+            a class nor ``ignore``.
     """
     maps = [
         sample.gt_sem_seg.data.squeeze(0)
@@ -254,8 +254,8 @@ def stack_labels(
         if labels.shape != size:
             raise ValueError(
                 f'The label map of {sample.get("seg_map_path", "an image")} has the '
-                f'size {tuple(labels.shape)}, but its image {tuple(size)} after the '
-                'pipeline. Transform both alike, and check the files.'
+                f'size {tuple(labels.shape)}, but its image has {tuple(size)} after '
+                'the pipeline. Transform both alike, and check the files.'
             )
     labels = torch.stack(maps)
     bad = (labels != ignore) & ((labels < 0) | (labels >= num_classes))

@@ -1,4 +1,4 @@
-"""What the distiller must know of a task, whichever it is."""
+"""Interface between the distiller and a task."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ from mmkd_logit.tasks.logit_layer import layer_channels
 
 
 class Task(ABC):
-    """Knows where logits are, which labels count, and how both become rows.
+    """Knows where the logits are, which labels count, and how both become rows.
 
     Args:
         student (nn.Module): The student.
-        resolution (str): Where rows are taken: 'student', at the resolution of the
-            student's logits, or 'label', at that of the labels. Defaults to
-            'student'.
+        resolution (str): Resolution at which rows are taken: 'student', that of the
+            student's logits, or 'label', that of the labels. Defaults to 'student'.
 
     Raises:
-        ValueError: If ``resolution`` is unknown, or the task has no such choice.
+        ValueError: If ``resolution`` is unknown or not supported by the task.
     """
 
     scope: ClassVar[str]
     """Default scope of configs of this task."""
     metric: ClassVar[str]
-    """Metric by which models are usually compared, as the toolbox logs it."""
+    """Metric by which models are usually compared, under its name in the log."""
     feature_ndim: ClassVar[int]
-    """Dimensions of what goes into the last layer, the batch included."""
+    """Number of dimensions of the last layer's input, including the batch."""
     blind_constructors: ClassVar[tuple[str, ...]] = ()
     """The toolbox's optimizer constructors that do not know a distiller's names."""
     resolutions: ClassVar[tuple[str, ...]] = ('student',)
@@ -48,12 +47,12 @@ class Task(ABC):
     @classmethod
     @abstractmethod
     def fits(cls, model: nn.Module) -> bool:
-        """Whether a model is of this task."""
+        """Return whether a model is of this task."""
 
     @classmethod
     @abstractmethod
     def find_logit_layer(cls, model: nn.Module) -> str:
-        """Name of the layer that gives the logits.
+        """Return the name of the layer that outputs the logits.
 
         Args:
             model (nn.Module): A model of this task.
@@ -62,25 +61,25 @@ class Task(ABC):
             str: Name of the layer in ``model``, such as ``'head.fc'``.
 
         Raises:
-            ValueError: If there is no such layer, or more than one.
+            ValueError: If there is no such layer or more than one.
         """
 
     @classmethod
     def loader_defaults(cls, loader: dict, pin_memory: bool) -> dict:
-        """What the toolbox's own tools add to the config of a data loader.
+        """Return the defaults that the toolbox's own tools add to a data loader.
 
         Args:
-            loader (dict): The config.
+            loader (dict): Config of the data loader.
             pin_memory (bool): Whether batches go to a GPU.
 
         Returns:
-            dict: Settings for the keys that the config lacks.
+            dict: Defaults for the keys that the config lacks.
         """
         return {}
 
     @abstractmethod
     def meet_teachers(self, teachers: Sequence[nn.Module]) -> None:
-        """Remember what the logits of the teachers need.
+        """Remember how to treat the logits of the teachers.
 
         Args:
             teachers (Sequence[nn.Module]): Their models.
@@ -88,19 +87,20 @@ class Task(ABC):
 
     @abstractmethod
     def meet_stored(self, traits: Mapping[str, Any]) -> None:
-        """Remember what stored logits need.
+        """Remember how to treat stored logits.
 
         Args:
-            traits (Mapping[str, Any]): What :meth:`traits` gave when they were stored.
+            traits (Mapping[str, Any]): What :meth:`traits` returned when the logits
+                were stored.
         """
 
     @abstractmethod
     def traits(self) -> dict[str, Any]:
-        """What the logits of the only teacher need, as stored with them."""
+        """Return what must be stored with the logits of a single teacher."""
 
     @classmethod
     def count_classes(cls, model: nn.Module) -> int | None:
-        """Number of classes that a model predicts, if it is known before it runs.
+        """Return the number of classes of a model, or None if unknown until it runs.
 
         Args:
             model (nn.Module): The model.
@@ -112,15 +112,14 @@ class Task(ABC):
         return layer_channels(model.get_submodule(layer))[1]
 
     def read_labels(self, inputs: Tensor, data_samples: Sequence[Any]) -> Any:
-        """Labels of a batch, checked before anything is computed.
+        """Return the labels of a batch, checked before anything is computed.
 
         Args:
             inputs (Tensor): Preprocessed images, shape (N, channels, H, W).
             data_samples (Sequence): The toolbox's data samples.
 
         Returns:
-            Any: What :meth:`make_rows` takes as ``labels``. None if it reads them
-            itself.
+            Any: The ``labels`` of :meth:`make_rows`, or None if it reads them itself.
         """
         return None
 
@@ -128,20 +127,20 @@ class Task(ABC):
     def run_student(
         self, student: Any, inputs: Tensor, data_samples: Sequence[Any], labels: Any
     ) -> dict[str, Any]:
-        """One forward pass of the student, with its own losses on what has labels.
+        """Run the student, and compute its own losses on the labelled images.
 
         Args:
             student (BaseModel): The student.
             inputs (Tensor): Preprocessed images, shape (N, channels, H, W).
             data_samples (Sequence): The toolbox's data samples.
-            labels (Any): What :meth:`read_labels` gave.
+            labels (Any): What :meth:`read_labels` returned.
 
         Returns:
-            dict: The losses; none if no image has a label.
+            dict: The losses; empty if no image has a label.
 
         Raises:
-            ValueError: If a part of the images has labels, and the student cannot be
-                trained on a part.
+            ValueError: If only some of the images have labels, and the student cannot
+                be trained on such a batch.
         """
 
     @abstractmethod
@@ -154,30 +153,30 @@ class Task(ABC):
         labels: Any,
         mixed: bool,
     ) -> LogitRows | LogitStrips:
-        """Flatten the logits of a step to rows.
+        """Flatten the logits of a training step to rows.
 
         Args:
             student (Tensor): Logits of the student, shape (N, C, ...).
             teacher (Tensor | Sequence[Tensor | None]): Logits of the teacher, shape
-                (N, C, ...), or of each of several, None for one that rests.
+                (N, C, ...), or of each of several teachers, None for an inactive one.
             aux (Tensor, optional): Logits of the auxiliary head, shape (N, C, ...).
-            data_samples (Sequence): The toolbox's data samples, one for each image.
-            labels (Any): What :meth:`read_labels` gave.
-            mixed (bool): Whether images were blended (mixup, CutMix), so that the
-                label that an image came with is no longer its label.
+            data_samples (Sequence): The toolbox's data samples, one per image.
+            labels (Any): What :meth:`read_labels` returned.
+            mixed (bool): Whether images were blended (mixup, CutMix), so that an
+                image's original label is no longer valid.
 
         Returns:
-            LogitRows | LogitStrips: A row for each prediction that counts. Of several
-            teachers, ``teacher`` is the first, and ``members`` are all.
+            LogitRows | LogitStrips: A row for each prediction that counts. With several
+            teachers, ``teacher`` holds the first, and ``members`` all of them.
         """
 
     def at_image_size(
         self, teachers: Sequence[Tensor | None], inputs: Tensor
     ) -> Sequence[Tensor | None]:
-        """Logits of the teachers at one size.
+        """Return the logits of all teachers at one size.
 
         Args:
-            teachers (Sequence[Tensor | None]): Those of each, shape (N, C, ...).
+            teachers (Sequence[Tensor | None]): Logits of each, shape (N, C, ...).
             inputs (Tensor): The images, shape (N, channels, H, W).
         """
         return teachers
@@ -189,11 +188,11 @@ class Task(ABC):
         logits: Tensor,
         data_samples: Sequence[Any],
     ) -> list[Any]:
-        """Predictions as the toolbox's evaluators take them, from bare logits.
+        """Turn logits into predictions in the form that the toolbox's evaluators take.
 
         Args:
             student (BaseModel): The student, whose post-processing is used.
-            logits (Tensor): Of any model, shape (N, C, ...), at the size of
+            logits (Tensor): Logits of any model, shape (N, C, ...), at the size of
                 :meth:`at_image_size`.
             data_samples (Sequence): The toolbox's data samples.
 
@@ -206,14 +205,14 @@ def rows_of_teachers(
     teacher: Tensor | Sequence[Tensor | None],
     take: Callable[[Tensor, int], Tensor],
 ) -> dict[str, Any]:
-    """The fields of :class:`LogitRows` that hold the teacher's logits.
+    """Return the fields of :class:`LogitRows` that hold the teacher's logits.
 
     Args:
-        teacher (Tensor | Sequence[Tensor | None]): Logits of one, or of several.
-        take (Callable): Gives rows from logits, and the place of the teacher.
+        teacher (Tensor | Sequence[Tensor | None]): Logits of one teacher or of several.
+        take (Callable): Returns the rows for given logits and a teacher's position.
 
     Returns:
-        dict: ``teacher``, and ``members`` if there are several.
+        dict: ``teacher``, and ``members`` if there are several teachers.
     """
     if isinstance(teacher, Tensor):
         return {'teacher': take(teacher, 0)}
@@ -226,13 +225,13 @@ def rows_of_teachers(
 
 
 def collect(data_samples: Sequence[Any], key: str) -> list[Any] | None:
-    """What all samples of a batch hold under a key; None if one lacks it."""
+    """Return what the samples of a batch hold under a key; None if one lacks it."""
     values = [sample.get(key) for sample in data_samples]
     return None if not values or any(v is None for v in values) else values
 
 
 def to_device(numbers: Sequence[int] | None, device: torch.device) -> Tensor | None:
-    """Integers as a tensor, without waiting for a GPU; None stays None."""
+    """Turn integers into a tensor without waiting for a GPU; None stays None."""
     if numbers is None:
         return None
     # A blocking copy would wait for the forward passes on the GPU.

@@ -1,4 +1,4 @@
-"""Images without labels, alone or among others, in mmpretrain."""
+"""Support for images without labels in mmpretrain, also in mixed batches."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ _LABELS = ('gt_label', 'gt_score')
 
 
 def has_label(sample: Any) -> bool:
-    """Whether a data sample of mmpretrain has a label.
+    """Return whether a data sample of mmpretrain has a label.
 
     Args:
-        sample (DataSample): Of an image.
+        sample (DataSample): Data sample of an image.
     """
     return any(name in sample for name in _LABELS)
 
 
 def admit_unlabelled(preprocessor: nn.Module) -> None:
-    """Let a data preprocessor of mmpretrain take batches of which a part has labels.
+    """Let a data preprocessor of mmpretrain accept partly labelled batches.
 
-    It takes for granted that all images have labels if the first has. From now on it
-    is shown such a batch without labels, and they are put back behind it.
+    It assumes that all images have labels if the first one has. Hooks remove the labels
+    of such a batch before it runs, and restore them afterwards.
 
     Args:
         preprocessor (nn.Module): The data preprocessor.
@@ -40,9 +40,9 @@ def _put_aside(preprocessor: nn.Module, args: tuple[Any, ...]) -> None:
         return
     if getattr(preprocessor, 'batch_augments', None) is not None:
         raise ValueError(
-            'mixup and CutMix (batch augments) blend labels, but some images of the '
+            'mixup and CutMix (batch augments) blend labels, but some images in the '
             'batch have none. Remove student.train_cfg.augments, or keep labelled and '
-            'unlabelled images in batches of their own.'
+            'unlabelled images in separate batches.'
         )
     for sample in samples:
         kept = {name: sample.pop(name) for name in _LABELS if name in sample}

@@ -1,4 +1,4 @@
-"""Where segmentors are right: by class, at boundaries, on small objects."""
+"""Accuracy of segmentors by class, distance to boundaries and object size."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from mmkd_logit.visualization.style import (
     wrapped,
 )
 
-# The largest distance to a boundary, in pixels, and size of an object, in pixels, of
-# each bin but the last.
+# Upper ends of all bins but the last: distance to a boundary, in pixels, and number of
+# pixels of an object.
 _DISTANCES = 1, 2, 4, 8, 16, 32
 _SIZES = 64, 256, 1024, 4096, 16384
 _CROSS = ndimage.generate_binary_structure(2, 1)
 
 
 class PixelScores:
-    """Counts the pixels of a data set that a segmentor labels right.
+    """Counts the pixels of a dataset that a segmentor labels correctly.
 
     Args:
         classes (int): Number of classes.
@@ -47,14 +47,14 @@ class PixelScores:
 
         Args:
             label_map (np.ndarray): Predicted class indices, shape (H, W).
-            truth (np.ndarray): True ones; what is no class does not count.
+            truth (np.ndarray): True class indices; pixels without a class do not count.
 
         Raises:
             ValueError: If the two have different shapes.
         """
         if label_map.shape != truth.shape:
             raise ValueError(
-                f'The label map has the shape {label_map.shape}, but the truth '
+                f'The label map has the shape {label_map.shape}, but the truth has '
                 f'{truth.shape}.'
             )
         valid = (truth >= 0) & (truth < self._classes)
@@ -78,18 +78,18 @@ class PixelScores:
         return np.bincount(inside, minlength=self._classes)
 
     def iou(self) -> np.ndarray:
-        """Intersection over union of each class, %; NaN of one that never occurs."""
+        """Return the IoU of each class in %; NaN for one that never occurs."""
         return _percent(self._both, self._either)
 
     def mean_iou(self) -> float:
-        """Mean over the classes that occur, %."""
+        """Return the mean IoU over the classes that occur, in %."""
         return float(np.nanmean(self.iou()))
 
     def by(self, kind: str) -> np.ndarray:
-        """IoU of each class, or share of right pixels in each bin; NaN of an empty one.
+        """Return the IoU of each class, or the accuracy in each bin; NaN if empty.
 
         Args:
-            kind (str): 'class', 'boundary', by distance to a boundary, or 'size', by
+            kind (str): 'class'; 'boundary', by distance to a boundary; or 'size', by
                 size of the object.
 
         Returns:
@@ -101,21 +101,21 @@ class PixelScores:
 
 
 def bin_names(kind: str) -> list[str]:
-    """Ranges of the bins of 'boundary' or 'size', in pixels."""
+    """Return the names of the bins of 'boundary' or 'size': ranges in pixels."""
     ends = {'boundary': _DISTANCES, 'size': _SIZES}[kind]
     return [*(f'<= {end}' for end in ends), f'> {ends[-1]}']
 
 
 def boundary_distance(truth: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Distance of pixels to the nearest one of another class, in pixels.
+    """Compute the distance of each pixel to the nearest boundary between classes.
 
     Args:
         truth (np.ndarray): Class indices, shape (H, W).
         valid (np.ndarray): Which pixels have a class, shape (H, W).
 
     Returns:
-        np.ndarray: Shape (H, W). 1 is at a boundary; infinite where there is none. The
-        border of what has no class is no boundary.
+        np.ndarray: Distances in pixels, shape (H, W): 1 at a boundary, infinite if
+        there is none. The border of a region without a class is not a boundary.
     """
     touches = np.zeros(truth.shape, bool)
     for axis in (0, 1):
@@ -132,9 +132,9 @@ def boundary_distance(truth: np.ndarray, valid: np.ndarray) -> np.ndarray:
 
 
 def object_size(truth: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Number of pixels of the object that each pixel belongs to.
+    """Compute the size of the object that each pixel belongs to, in pixels.
 
-    An object is a connected region of one class; pixels that touch at a corner only
+    An object is a connected region of one class; pixels that touch only at a corner
     are not connected.
 
     Args:
@@ -160,16 +160,16 @@ def _percent(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 def score_rows(
     scores: Mapping[str, PixelScores], plain: str, classes: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """The numbers of the picture.
+    """Return the numbers behind the figure.
 
     Args:
-        scores (Mapping[str, PixelScores]): Of each model.
-        plain (str): The model that gains are taken over.
+        scores (Mapping[str, PixelScores]): Scores of each model.
+        plain (str): The model that gains are relative to.
         classes (Sequence[str]): Names of the classes.
 
     Returns:
-        list[dict[str, Any]]: Label, what it is by, class or bin, IoU of a class or
-        accuracy of a bin in %, and what it is above that of the plain model.
+        list[dict[str, Any]]: Label, kind, class or bin, IoU of the class or accuracy in
+        the bin in %, and its gain over the plain model.
     """
     rows = []
     for label, found in scores.items():
@@ -190,18 +190,18 @@ def score_rows(
 def plot_class_iou(
     scores: Mapping[str, PixelScores], plain: str, classes: Sequence[str]
 ) -> Figure:
-    """IoU of each class, and gain by distance to a boundary and by size of an object.
+    """Plot the IoU of each class, and gains by boundary distance and object size.
 
     Args:
-        scores (Mapping[str, PixelScores]): Of each model, on the same images; the first
-            is the teacher.
-        plain (str): The model that gains are taken over.
+        scores (Mapping[str, PixelScores]): Scores of each model on the same images; the
+            first is the teacher.
+        plain (str): The model that gains are relative to.
         classes (Sequence[str]): Names of the classes. Those that never occur are left
             out.
 
     Returns:
-        Figure: Three panels with one legend; the classes from the largest gain of the
-        last model down.
+        Figure: Three panels with one legend; classes are sorted by the gain of the last
+        model, largest on top.
     """
     styles = model_styles(scores, next(iter(scores)), plain)
     ious = {label: found.iou() for label, found in scores.items()}

@@ -1,4 +1,4 @@
-"""Students against their teacher: confidence, and order of the classes."""
+"""Students against their teacher: confidence, and ranking of the classes."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def plot_comparison(
     tau: Mapping[str, np.ndarray],
     rows: str = 'images',
 ) -> Figure:
-    """A column a model: its reliability diagram, and a histogram of Kendall's tau.
+    """Plot a reliability diagram and a histogram of Kendall's tau for each model.
 
     Args:
-        calibration (Mapping[str, CalibrationBins]): Of each model, in a few bins; the
-            first is the teacher. A mark is the accuracy of a bin, with its 95 %
-            interval (Wilson's); below is the number of rows in it.
+        calibration (Mapping[str, CalibrationBins]): Calibration of each model, in a few
+            bins; the first is the teacher. A marker is the accuracy of a bin, with its
+            95 % interval (Wilson's); the number of its rows is printed below.
         tau (Mapping[str, np.ndarray]): For each student, Kendall's tau of its logits
             and the teacher's for each row, shape (N,). Values that are not finite are
             left out.
         rows (str): What a row is. Defaults to 'images'.
 
     Returns:
-        Figure: A panel a model, and below it another one a student, at most four side
-        by side.
+        Figure: One column per model, at most four side by side, with the histogram of a
+        student below its diagram.
     """
     names = list(calibration)
     styles = model_styles(names, teacher=names[0])
@@ -103,7 +103,7 @@ def _draw_calibration(axis: Axes, bins: CalibrationBins, style: dict) -> None:
 
 
 def _wilson(share: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the 95 % interval of a share, which holds the share."""
+    """Return the ends of the 95 % interval of a share, which contains the share."""
     z = 1.96
     middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     spread = np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))

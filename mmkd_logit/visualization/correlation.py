@@ -1,4 +1,4 @@
-"""How far class correlations of students are from those of their teacher."""
+"""Differences between the class correlations of students and their teacher."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from mmkd_logit.functional import mean_off_diagonal
 from mmkd_logit.visualization.style import make_panels, printed, wrapped
 
-# More names than these do not fit beside a panel.
+# More names than this do not fit beside a panel.
 _MOST_NAMES = 20
 
 
@@ -21,17 +21,17 @@ _MOST_NAMES = 20
 def plot_correlation(
     differences: Mapping[str, Tensor], teacher: str, classes: Sequence[str]
 ) -> Figure:
-    """One panel a student: how far its class correlations are from the teacher's.
+    """Plot the difference of each student's class correlations from the teacher's.
 
     Args:
         differences (Mapping[str, Tensor]): For each student, the absolute
             differences of the correlations, shape (C, C).
-        teacher (str): What the teacher is called.
+        teacher (str): Name of the teacher.
         classes (Sequence[str]): Names of the C classes.
 
     Returns:
-        Figure: With the mean difference in the titles, and one scale for all panels;
-        darker is further apart.
+        Figure: One panel per student, with the mean difference in its title, and one
+        scale for all panels; darker is further apart.
     """
     largest = torch.stack([each.max() for each in differences.values()]).max().item()
     norm = Normalize(0, largest or 1)

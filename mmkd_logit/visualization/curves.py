@@ -20,9 +20,9 @@ from mmkd_logit.visualization.style import (
     wrapped,
 )
 
-# A value that neither helps nor hurts, by the group of what is logged.
+# The value that neither helps nor hurts, by group of logged values.
 _NEUTRAL = {'grad_cos': (0.0, 'unrelated')}
-# Beyond this factor between the largest and the smallest value, a scale is in powers.
+# Beyond this factor between the largest and the smallest value, a scale is logarithmic.
 _WIDE = 100.0
 
 
@@ -30,18 +30,18 @@ _WIDE = 100.0
 def plot_curves(
     panels: Mapping[str, Mapping[str, Curve]], share_y: bool = False
 ) -> Figure:
-    """Curves with a band of one standard deviation to either side.
+    """Plot curves with a band of one standard deviation on either side.
 
     Args:
-        panels (Mapping[str, Mapping[str, Curve]]): For each panel by its title, the
-            curves by their labels. One label is drawn alike in all panels, see
+        panels (Mapping[str, Mapping[str, Curve]]): The curves of each panel by label,
+            with the panels by title. A label looks the same in all panels, see
             :func:`model_styles`.
         share_y (bool): Whether all panels have the same vertical scale. Defaults to
             False.
 
     Returns:
-        Figure: With one legend for all panels. The scale of a panel is logarithmic if
-        its values are positive and span more than a factor of 100.
+        Figure: One legend for all panels. The scale of a panel is logarithmic if its
+        values are positive and span more than a factor of 100.
     """
     labels = dict.fromkeys(name for curves in panels.values() for name in curves)
     styles = model_styles(labels)
@@ -75,13 +75,13 @@ def draw_curve(axis: Axes, curve: Curve, style: dict[str, Any], place: int) -> L
     Args:
         axis (Axes): The panel.
         curve (Curve): The curve.
-        style (dict[str, Any]): How it looks.
-        place (int): Its place in the legend, which decides where its markers are.
+        style (dict[str, Any]): Keyword arguments of ``Axes.plot``.
+        place (int): Its position in the legend, which determines where its markers are.
 
     Returns:
         Line2D: The handle for a legend.
     """
-    # Markers of neighbours are apart where the lines run together.
+    # Stagger the markers, so that overlapping lines can be told apart.
     every = max(1, len(curve.steps) // 7)
     (line,) = axis.plot(
         curve.steps, curve.mean, markevery=(place % every, every), **style

@@ -1,4 +1,4 @@
-"""Features in the plane."""
+"""Two-dimensional embeddings of features."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from mmkd_logit.visualization.style import (
     wrapped,
 )
 
-# A legend of more classes than these is longer than the panels are high.
+# A legend of more classes than this is taller than the panels.
 _MOST_NAMES = 40
 
 
 def embed(features: np.ndarray, seed: int = 0) -> np.ndarray:
-    """t-SNE of features, started from their principal components.
+    """Embed features in the plane by t-SNE, initialized by principal components.
 
     Source: https://jmlr.org/papers/v9/vandermaaten08a.html
 
     Args:
-        features (np.ndarray): Shape (N, D) with N of 3 or more.
-        seed (int): Seed of its random numbers. Defaults to 0.
+        features (np.ndarray): Shape (N, D), N >= 3.
+        seed (int): Random seed. Defaults to 0.
 
     Returns:
-        np.ndarray: Points of the plane, shape (N, 2).
+        np.ndarray: Points in the plane, shape (N, 2).
 
     Raises:
         ValueError: If there are fewer than 3 features.
@@ -40,8 +40,8 @@ def embed(features: np.ndarray, seed: int = 0) -> np.ndarray:
 
     if len(features) < 3:
         raise ValueError(
-            f't-SNE needs 3 or more images, but got {len(features)}. Raise --samples, '
-            'or choose classes that occur.'
+            f't-SNE needs 3 or more images, but got {len(features)}. Increase '
+            '--samples, or choose classes that occur.'
         )
     perplexity = min(30.0, (len(features) - 1) / 3)
     tsne = TSNE(init='pca', perplexity=perplexity, random_state=seed)
@@ -52,9 +52,9 @@ def embed(features: np.ndarray, seed: int = 0) -> np.ndarray:
 def plot_features(
     points: Mapping[str, np.ndarray], labels: np.ndarray, classes: Sequence[str]
 ) -> Figure:
-    """One panel a model; colour and mark of an image are those of its class.
+    """Plot one panel per model; the class of an image sets its colour and marker.
 
-    The number of a class is where the middle of it is.
+    The index of each class is printed at the median of its points.
 
     Args:
         points (Mapping[str, np.ndarray]): For each model, points of shape (N, 2).
@@ -62,7 +62,7 @@ def plot_features(
         classes (Sequence[str]): Names of the classes, in the order of the indices.
 
     Returns:
-        Figure: With a legend of the classes, up to 40 of them.
+        Figure: Has a legend of the classes if there are at most 40.
     """
     present = np.unique(labels).tolist()
     marks = {

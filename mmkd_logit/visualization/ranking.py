@@ -1,4 +1,4 @@
-"""Where the gradient of a ranking loss goes, and what a divergence does not see."""
+"""Gradients of losses by rank, and rankings that a divergence does not see."""
 
 from __future__ import annotations
 
@@ -27,21 +27,20 @@ def plot_ranking(
     divergence: Mapping[str, Tensor],
     tau: Mapping[str, Tensor],
 ) -> Figure:
-    """Gradient of each rank of the teacher, and Kendall's tau of each row.
+    """Plot the gradient by rank in the teacher, and Kendall's tau of each row.
 
     Args:
-        shares (Mapping[str, Mapping[str, Tensor]]): For each loss, and for each student
-            under it, the share of the gradient that goes to each rank of the teacher,
-            shape (C,).
+        shares (Mapping[str, Mapping[str, Tensor]]): For each loss and each student, the
+            share of the gradient that goes to each rank of the teacher, shape (C,).
         divergence (Mapping[str, Tensor]): For each student, the KL divergence of each
             row from the teacher, shape (N,).
         tau (Mapping[str, Tensor]): For each student, Kendall's tau of its logits and
             the teacher's for each row, shape (N,).
 
     Returns:
-        Figure: Above a panel a loss, with a line a student. Below a panel a student,
-        at most four side by side, with a point a row: its KL divergence from the
-        teacher and its Kendall's tau.
+        Figure: On top, one panel per loss with a line per student. Below, one panel per
+        student, at most four side by side, with a point per row: its KL divergence from
+        the teacher and its Kendall's tau.
     """
     styles = model_styles(tau)
     columns = min(_COLUMNS, len(tau))

@@ -1,4 +1,4 @@
-"""Reads what runs have logged, several seeds together."""
+"""Logged values of runs, with several seeds combined."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import Any
 
 import numpy as np
 
-# What is logged with the values, but is none.
+# Logged together with the values, but not values to plot.
 _BOOKKEEPING = ('step', 'epoch', 'iter', 'time', 'data_time', 'memory', 'eta')
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One logged value of one or several runs.
+    """One logged quantity of one or several runs.
 
     Attributes:
-        steps (np.ndarray): Where it was logged, shape (S,).
-        values (np.ndarray): What was logged, shape (runs, S).
-        unit (str): What a step is: 'epoch' or 'iteration'.
+        steps (np.ndarray): Steps at which it was logged, shape (S,).
+        values (np.ndarray): Logged values, shape (runs, S).
+        unit (str): Unit of the steps: 'epoch' or 'iteration'.
     """
 
     steps: np.ndarray
@@ -37,19 +37,19 @@ class Curve:
 
     @property
     def deviation(self) -> np.ndarray:
-        """Standard deviation over the runs, by runs - 1; 0 of a single run."""
+        """Standard deviation over the runs, by runs - 1; 0 for a single run."""
         runs = len(self.values)
         return self.values.std(0, ddof=1) if runs > 1 else np.zeros_like(self.mean)
 
     def averaged(self, count: int) -> Curve:
-        """Means of each ``count`` values in a row, against noise of single batches.
+        """Average every ``count`` consecutive values, to reduce the noise of batches.
 
         Args:
-            count (int): How many values become one, 1 or more. The last may be the
-                mean of fewer.
+            count (int): Number of values per mean, 1 or more. The last mean may be over
+                fewer.
 
         Returns:
-            Curve: At the mean of the steps.
+            Curve: The means, at the means of the steps.
         """
         if count == 1:
             return self
@@ -63,13 +63,13 @@ class Curve:
 
 
 def log_files(work_dir: Path) -> list[Path]:
-    """Files of the values that a run has logged, one each time it was started.
+    """Find the log files of a run, one for each time that it was started.
 
     Args:
         work_dir (Path): Its work dir.
 
     Returns:
-        list[Path]: In the order of their start.
+        list[Path]: In order of start.
     """
     return sorted(work_dir.glob('*/vis_data/scalars.json'))
 
@@ -78,12 +78,12 @@ class RunLog:
     """The values that a run has logged in its work dir.
 
     Args:
-        work_dir (str | Path): The work dir. The logs of a run that was resumed are
-            joined; of what was trained twice, the later counts. A run that began anew
-            there takes the place of the one before.
+        work_dir (str | Path): The work dir. The logs of a resumed run are joined; if a
+            step was trained twice, the later one counts. A run that started afresh in
+            the same folder replaces the previous one.
 
     Raises:
-        FileNotFoundError: If there is no such folder, or no log in it.
+        FileNotFoundError: If the folder does not exist or holds no log.
     """
 
     def __init__(self, work_dir: str | Path) -> None:
@@ -113,7 +113,7 @@ class RunLog:
         self._first_iteration: int | None = None
 
     def _read(self, file: Path) -> None:
-        # The last line of a run that was killed may be half a line.
+        # The last line of a killed run may be incomplete.
         lines = file.read_text().rpartition('\n')[0].splitlines()
         logs = [json.loads(line) for line in lines]
         first = next((int(log['iter']) for log in logs if 'iter' in log), None)
@@ -145,34 +145,34 @@ class RunLog:
 
     @property
     def keys(self) -> list[str]:
-        """All that was logged, in order."""
+        """Names of all logged values, in order."""
         return list(self._points)
 
     @property
     def metrics(self) -> list[str]:
-        """Metrics of the validation set."""
+        """Names of the validation metrics."""
         return list(self._validated)
 
     @property
     def step_seconds(self) -> float | None:
-        """Median time of a training step, with its data; None if none was logged."""
+        """Median time of a training step with data loading; None if not logged."""
         return float(np.median(list(self._times.values()))) if self._times else None
 
     @property
     def steps_per_epoch(self) -> float | None:
-        """Number of training steps an epoch; None of a loop over iterations."""
+        """Number of training steps per epoch; None for an iteration-based loop."""
         if not self._last_epoch or not self._times:
             return None
         return max(self._times) / self._last_epoch
 
     def points(self, key: str) -> dict[int, float]:
-        """The logged values by their steps.
+        """Return the logged values by step.
 
         Args:
             key (str): The name of the value.
 
         Returns:
-            dict[int, float]: In ascending order of the steps.
+            dict[int, float]: In ascending order of steps.
 
         Raises:
             KeyError: If nothing was logged under this name.
@@ -180,35 +180,35 @@ class RunLog:
         return dict(sorted(self._points[key].items()))
 
     def unit(self, key: str) -> str:
-        """Whether the steps of a value are of the unit 'epoch' or 'iteration'."""
-        # Losses say so; other values do not, but there are fewer epochs.
+        """Return the unit of a value's steps: 'epoch' or 'iteration'."""
+        # Known for losses; for other values, inferred: there are fewer epochs.
         if self._last_epoch is None or key in self._iterations:
             return 'iteration'
         return 'epoch' if max(self._points[key]) <= self._last_epoch else 'iteration'
 
 
 def _was_resumed(file: Path) -> bool:
-    """Whether the config that mmengine dumps beside a log says that it was resumed."""
+    """Return whether the config that mmengine dumps beside a log says so."""
     config = file.with_name('config.py')
-    # Without it, the iterations alone must tell.
+    # Without it, the iterations alone decide.
     if not config.is_file():
         return True
     return re.search('^resume = False$', config.read_text(), re.M) is None
 
 
 def find_keys(runs: Sequence[RunLog], patterns: Sequence[str] | None) -> list[str]:
-    """Names of logged values, from patterns.
+    """Find the names of logged values that match patterns.
 
     Args:
         runs (Sequence[RunLog]): The runs.
         patterns (Sequence[str], optional): Names, with ``*`` for any text. None means
-            the metrics of the validation set.
+            the validation metrics.
 
     Returns:
         list[str]: The names, in the order of the patterns, without repetition.
 
     Raises:
-        ValueError: If a pattern fits nothing that was logged. It lists what there is.
+        ValueError: If a pattern matches no logged name. The message lists all names.
     """
     known = list(dict.fromkeys(key for run in runs for key in run.keys))
     if patterns is None:
@@ -223,15 +223,13 @@ def find_keys(runs: Sequence[RunLog], patterns: Sequence[str] | None) -> list[st
     for pattern in patterns:
         fitting = [key for key in known if fnmatchcase(key, pattern)]
         if not fitting:
-            raise ValueError(
-                f'No run has logged {pattern!r}. There is {", ".join(known)}.'
-            )
+            raise ValueError(f'No run has logged {pattern!r}, only {", ".join(known)}.')
         keys += fitting
     return list(dict.fromkeys(keys))
 
 
 def read_curve(runs: Sequence[RunLog], key: str) -> Curve | None:
-    """One logged value of runs that belong together, as the seeds of one config.
+    """Read one logged value of runs that belong together, such as seeds of a config.
 
     Args:
         runs (Sequence[RunLog]): The runs.
@@ -252,7 +250,7 @@ def read_curve(runs: Sequence[RunLog], key: str) -> Curve | None:
             raise ValueError(
                 f'Runs of one label must have logged {key} at the same steps, but '
                 f'{_describe(runs[0], steps[0])} and {_describe(run, each)}. Wait for '
-                'the shorter one, leave it out, or give it a label of its own.'
+                'the shorter one, leave it out, or give it its own label.'
             )
     values = [list(run.points(key).values()) for run in runs]
     return Curve(np.array(steps[0]), np.array(values), runs[0].unit(key))
@@ -263,16 +261,16 @@ def read_curves(
     patterns: Sequence[str] | None,
     average: int = 1,
 ) -> tuple[dict[str, dict[str, Curve]], list[dict[str, Any]]]:
-    """Logged values of several groups of runs.
+    """Read logged values of several groups of runs.
 
     Args:
-        groups (Mapping[str, Sequence[RunLog]]): By a label, runs that belong together.
-        patterns (Sequence[str], optional): What to read, as of :func:`find_keys`.
-        average (int): How many values in a row become one. Defaults to 1.
+        groups (Mapping[str, Sequence[RunLog]]): Runs that belong together, by label.
+        patterns (Sequence[str], optional): What to read, see :func:`find_keys`.
+        average (int): Number of consecutive values to average. Defaults to 1.
 
     Returns:
-        tuple: Curves by their key and label, and the same as rows of a table. What a
-        group has not logged is left out.
+        tuple: Curves by key and label, and the same as rows of a table. Values that a
+        group has not logged are left out.
 
     Raises:
         ValueError: As :func:`find_keys` and :func:`read_curve` do.

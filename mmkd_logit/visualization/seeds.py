@@ -1,4 +1,4 @@
-"""Results of several seeds, side by side."""
+"""Results over several seeds, side by side."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ def plot_seeds(
     teacher: float | None = None,
     baseline: str | None = None,
 ) -> Figure:
-    """A dot for each seed, the mean, and its interval.
+    """Plot a dot for each seed, the mean and its interval.
 
     Args:
-        results (Mapping[str, Sequence[float]]): Values of the seeds by their label, the
-            first on top.
+        results (Mapping[str, Sequence[float]]): Values of the seeds by label, the first
+            on top.
         intervals (Mapping[str, tuple[float, float]]): Ends of an interval by label,
             for those that have one.
         metric (str): Name of the values.
-        teacher (float, optional): Where a line shows the teacher. Defaults to None.
-        baseline (str, optional): Label at whose mean a line shows no gain. Defaults to
+        teacher (float, optional): The teacher's value, marked by a line. Defaults to
             None.
+        baseline (str, optional): Label whose mean is marked by a line as no gain.
+            Defaults to None.
 
     Returns:
         Figure: One panel.

@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 
 from mmkd_logit.visualization.style import add_legend, printed
 
-# What is no class has the first of these colours that no class has.
+# Pixels without a class get the first of these colours that no class uses.
 _IGNORED = (0, 0, 0), (255, 255, 255), (128, 128, 128), (255, 0, 255)
 
 
@@ -21,19 +21,19 @@ def plot_segmentations(
     classes: Sequence[str],
     palette: Sequence[Sequence[int]],
 ) -> Figure:
-    """One row an image: the image, then its label map by each source.
+    """Plot one row per image: the image, then its label map from each source.
 
     Args:
-        images (Sequence[np.ndarray]): RGB images of shape (H, W, 3), type uint8; each
-            may have another size.
+        images (Sequence[np.ndarray]): RGB images of shape (H, W, 3), type uint8; sizes
+            may differ.
         label_maps (Mapping[str, Sequence[np.ndarray]]): For each source, such as
-            'truth' or 'student', a map of class indices (H, W) for each image. What is
-            no class is ignored.
+            'truth' or 'student', a map of class indices (H, W) for each image. Any
+            other value counts as ignored.
         classes (Sequence[str]): Names of the classes.
         palette (Sequence[Sequence[int]]): RGB colour of each class, 0 to 255.
 
     Returns:
-        Figure: With a legend of the classes that occur, and of ignored pixels.
+        Figure: Has a legend of the classes that occur, and of ignored pixels.
     """
     taken = {tuple(colour) for colour in palette}
     none = next((each for each in _IGNORED if each not in taken), _IGNORED[0])
@@ -69,10 +69,10 @@ def plot_segmentations(
 
 
 def _known(label_map: np.ndarray, classes: int) -> np.ndarray:
-    """A map whose pixels of no class have the index after the last class."""
+    """Give pixels without a class the index after the last class."""
     return np.where((label_map >= 0) & (label_map < classes), label_map, classes)
 
 
 def _indices(maps: Sequence[np.ndarray]) -> set[int]:
-    """Class indices that occur in maps, which may be of different sizes."""
+    """Return the class indices that occur in maps, which may differ in size."""
     return {int(index) for each in maps for index in np.unique(each)}

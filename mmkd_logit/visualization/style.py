@@ -1,4 +1,4 @@
-"""What the figures have in common: they can be read in print, also in grey."""
+"""Common style of the figures: readable in print, also in grey."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Colours that colour-blind readers tell apart. The numbers of colours, markers and
+# Colours that colour-blind readers can tell apart. The numbers of colours, markers and
 # dashes have no common factor: 63 marks differ, and 36 lines differ in grey.
 _COLOURS = '#000000', '#d55e00', '#0072b2', '#009e73', '#cc79a7', '#e69f00', '#56b4e9'
 _MARKERS = 'o', 's', '^', 'D', 'v', 'P', 'X', '<', '*'
 _DASHES = '-', '--', '-.', ':'
-# A label with one of these words has the style of that place, in every figure. What is
-# added to a method comes before the method: 'KD + Kendall's tau' is not KD.
+# A label with one of these words gets the style of that index in every figure. What is
+# added to a method precedes the method itself: 'KD + Kendall's tau' is not KD.
 _PLACES = {'teacher': 0, 'plain': 1, "kendall's": 5, 'mcld': 4, 'dhkd': 3, 'kd': 2}
 _FIRST_FREE = 2
 _FORMATS = '.png', '.pdf', '.svg'
@@ -45,14 +45,14 @@ printed = rc_context(
         'ytick.labelsize': 8,
     }
 )
-"""Decorator of a function that draws: fonts and lines for print."""
+"""Decorator for plotting functions: sets fonts and lines for print."""
 
 
 def line_style(index: int) -> dict[str, Any]:
-    """Colour, dashes and marker of a line; each alone tells it from its neighbours.
+    """Return colour, dashes and marker of a line; each sets it off from its neighbours.
 
     Args:
-        index (int): Place of the line in the legend.
+        index (int): Position of the line in the legend.
 
     Returns:
         dict[str, Any]: Keyword arguments of ``Axes.plot``.
@@ -67,14 +67,14 @@ def line_style(index: int) -> dict[str, Any]:
 def model_styles(
     labels: Iterable[str], teacher: str | None = None, plain: str | None = None
 ) -> dict[str, dict[str, Any]]:
-    """How each model is drawn: a method looks alike in all panels, figures and tools.
+    """Choose a style for each model, equal in all panels, figures and tools.
 
-    The teacher, the plain student, KD, DHKD, MCLD and Kendall's tau are known by a word
-    of their labels; of two labels with it, the shorter counts. Any other label takes
-    the first style that is free.
+    The teacher, the plain student, KD, DHKD, MCLD and Kendall's tau are recognized by a
+    word in their labels; if two labels contain it, the shorter counts. Any other label
+    gets the first free style.
 
     Args:
-        labels (Iterable[str]): What the models are called.
+        labels (Iterable[str]): Labels of the models.
         teacher (str, optional): Label of the teacher, whatever its words. Defaults to
             None.
         plain (str, optional): Label of the plain student, likewise. Defaults to None.
@@ -115,11 +115,11 @@ def _known_place(label: str) -> int | None:
 def make_panels(
     count: int, columns: int = 3, width: float = 3.0, height: float = 2.5
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of panels of one size.
+    """Make a figure with panels of equal size.
 
     Args:
         count (int): Number of panels.
-        columns (int): Largest number of panels side by side. Defaults to 3.
+        columns (int): Maximum number of panels side by side. Defaults to 3.
         width (float): Width of a panel in inches. Defaults to 3.0.
         height (float): Height of a panel in inches. Defaults to 2.5.
 
@@ -144,7 +144,7 @@ def wrapped(title: str, width: float = 3.0) -> str:
         width (float): Width of the panel in inches. Defaults to 3.0.
 
     Returns:
-        str: The title, its own line breaks kept.
+        str: The title; its own line breaks are kept.
     """
     letters = int(11 * width)
     lines = (textwrap.wrap(line, letters) or [''] for line in title.splitlines())
@@ -152,11 +152,11 @@ def wrapped(title: str, width: float = 3.0) -> str:
 
 
 def add_legend(figure: Figure, handles: Mapping[str, Artist]) -> None:
-    """Put a legend below all panels, and make the figure higher by it.
+    """Add a legend below all panels, and make the figure taller to fit it.
 
     Args:
         figure (Figure): The figure.
-        handles (Mapping[str, Artist]): What stands before each label.
+        handles (Mapping[str, Artist]): Legend handles by label.
     """
     letters = max(map(len, handles)) + 7
     columns = min(max(1, int(12 * figure.get_figwidth() / letters)), len(handles), 10)
@@ -172,12 +172,12 @@ def add_legend(figure: Figure, handles: Mapping[str, Artist]) -> None:
 
 
 def mark_neutral(axis: Axes, value: float, text: str = '') -> None:
-    """Mark the height that means no difference, such as a gain of 0.
+    """Mark the value that means no difference, such as a gain of 0.
 
     Args:
         axis (Axes): The panel.
-        value (float): The height.
-        text (str): What it means. Defaults to ''.
+        value (float): The value on the vertical axis.
+        text (str): Its meaning. Defaults to ''.
     """
     axis.axhline(value, color='0.4', linewidth=0.8, zorder=1)
     axis.annotate(
@@ -194,17 +194,17 @@ def mark_neutral(axis: Axes, value: float, text: str = '') -> None:
 
 
 def picture_path(text: str) -> Path:
-    """The file of a picture, as argument of a command.
+    """Parse the path of a picture on a command line.
 
     Args:
-        text (str): What was typed.
+        text (str): The argument.
 
     Returns:
-        Path: A file in a folder that exists.
+        Path: A file in an existing folder.
 
     Raises:
-        argparse.ArgumentTypeError: If the folder does not exist, or the file has no
-            suffix of a picture.
+        argparse.ArgumentTypeError: If the folder does not exist, or the suffix is not
+            that of a picture.
     """
     path = Path(text)
     if path.suffix.lower() not in _FORMATS:
@@ -217,7 +217,7 @@ def picture_path(text: str) -> Path:
 
 
 def save(figure: Figure, out: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write a figure, and its numbers as CSV beside it, and say so.
+    """Write a figure and its numbers as CSV beside it, and print both paths.
 
     Args:
         figure (Figure): The figure.

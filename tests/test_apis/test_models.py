@@ -100,7 +100,7 @@ def test_chosen_classes(checkpoint: str) -> None:
 
 def test_bad_models(checkpoint: str, five: tuple[str, str]) -> None:
     one = ('a', PLAIN, checkpoint)
-    with pytest.raises(ValueError, match=r"label of its own, but got \['a', 'a'\]"):
+    with pytest.raises(ValueError, match=r"its own label, but got \['a', 'a'\]"):
         predict_models([one, one], samples=4)
     with pytest.raises(ValueError, match='2 or more --model are needed, the teacher'):
         predict_models([one], samples=4, least=2)

@@ -320,7 +320,7 @@ def test_an_interrupted_store_goes_on(
 
 
 def test_a_store_that_is_there(cwd: Path, cache: str) -> None:
-    assert 'store is there already' in store(classification(cwd / 'x', {}), cache)
+    assert 'store already exists' in store(classification(cwd / 'x', {}), cache)
     with pytest.raises(ValueError, match='views is 3 and was 2 when they were stored'):
         store(classification(cwd / 'x', {}), cache, views=3)
 
@@ -367,7 +367,7 @@ def refuse(cwd: Path, cache: str, message: str, changes: dict) -> None:
             {'custom_hooks': [dict(type='SwitchRecipeHook', schedule=[])]},
             'SwitchRecipeHook changes it',
         ),
-        ({'default_hooks.sampler_seed': None}, 'default_hooks.sampler_seed tells it'),
+        ({'default_hooks.sampler_seed': None}, 'default_hooks.sampler_seed sets it'),
         (
             {'model.student.train_cfg': dict(augments=dict(type='Mixup', alpha=0.2))},
             r'mixup or CutMix \(batch augments\), which blend the images',
@@ -445,7 +445,7 @@ def test_a_pipeline_with_a_generator_of_its_own(cwd: Path) -> None:
     cfg = classification(cwd / 'x', {})
     pipeline = cfg.train_dataloader.dataset.pipeline
     cfg.train_dataloader.dataset.pipeline = [dict(type='DrawsItsOwn'), *pipeline]
-    with pytest.raises(ValueError, match='makes another image the second time'):
+    with pytest.raises(ValueError, match='makes a different image the second time'):
         store(cfg, 'never')
     assert not Path('never.part').exists()
 
@@ -460,7 +460,7 @@ def test_mixup_is_refused_when_logits_are_stored(cwd: Path) -> None:
     cfg = classification(cwd / 'x', {})
     cfg.model.losses.pop('mcld')
     cfg.model.student.train_cfg = dict(augments=dict(type='Mixup', alpha=0.2))
-    with pytest.raises(ValueError, match='no stored logits are of such images'):
+    with pytest.raises(ValueError, match='logits of such images cannot be stored'):
         store(cfg, 'never')
 
 
@@ -564,7 +564,7 @@ def test_several_teachers_are_not_stored(cwd: Path) -> None:
 def test_a_student_of_other_classes(cwd: Path, cache: str) -> None:
     cfg = classification(cwd / 'x', dict(cache=cache))
     cfg.model.student.head.num_classes = 9
-    with pytest.raises(ValueError, match='store are of 10 classes, but the student ha'):
+    with pytest.raises(ValueError, match='store have 10 classes, but the student ha'):
         build_model(cfg).load_teacher()
 
 

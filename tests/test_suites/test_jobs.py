@@ -75,7 +75,7 @@ def test_failures_are_told_and_the_others_go_on(make_run: Callable) -> None:
     failures, output = train([teacher, kd, plain], jobs=1)
     assert list(failures) == ['teacher, seed 0', 'kd, seed 0']
     assert 'no such thing' in failures['teacher, seed 0']
-    assert failures['kd, seed 0'] == 'teacher, seed 0 failed, which it needs'
+    assert failures['kd, seed 0'] == 'it needs teacher, seed 0, which failed'
     assert plain.done and not teacher.done
     assert 'teacher, seed 0: failed' in output
     teacher.how = 'end'
@@ -130,7 +130,7 @@ def test_a_run_that_another_process_trains_is_waited_for(make_run: Callable) -> 
     failures, output = train([run])
     timer.join()
     assert not failures and run.done
-    assert 'another process trains it; waiting' in output
+    assert 'another process is training it; waiting' in output
     assert process.returncode == 0
 
 

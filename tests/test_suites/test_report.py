@@ -198,7 +198,7 @@ def test_a_metric_that_was_not_logged(make_run: Callable, config: Path) -> None:
     run = make_run('a')
     write_run(run, {3: 50.0})
     suite = Suite('mine', [run.row], [0], 'mIoU', 'a')
-    with pytest.raises(KeyError, match=r"not logged 'mIoU'. There is accuracy/top1"):
+    with pytest.raises(KeyError, match=r"not logged 'mIoU', only accuracy/top1"):
         Report.of_runs(suite, [run], threads=1)
 
 

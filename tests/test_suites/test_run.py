@@ -146,7 +146,7 @@ def test_methods_share_no_folder(config: Path, tmp_path: Path) -> None:
 
 def test_a_folder_that_no_command_line_can_name(suite: Suite, tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match=r"--work-dir '.*my runs' must not hold spaces"
+        ValueError, match=r"--work-dir '.*my runs' must not contain spaces"
     ):
         plan_runs(suite, tmp_path / 'my runs')
 
@@ -198,7 +198,7 @@ def test_a_run_of_somebody_else(make_run: Callable) -> None:
     for damaged in ('{"made', '[]', '{}'):
         (run.work_dir / 'compare.json').write_text(damaged)
         with pytest.raises(
-            ValueError, match=r'compare.json is not what .* Move .* away'
+            ValueError, match=r'compare.json was not written .* Move .* away'
         ):
             run.difference()
 

@@ -133,7 +133,7 @@ def test_pairs_in_one_suite(config: Path, distiller: Path, tmp_path: Path) -> No
     assert grid.rows[-1].name == 'KD, b, lr=2'
     assert grid.rows[-1].baseline == 'b, lr=1'
     grid.check()
-    with pytest.raises(ValueError, match="baseline 'c' is no row"):
+    with pytest.raises(ValueError, match="baseline 'c' is not a row"):
         replace(suite, rows=[replace(row, baseline='c') for row in suite.rows]).check()
     suite.rows.append(replace(suite.rows[0], name='teacher small'))
     with pytest.raises(ValueError, match="Two rows of mine are called 'teacher small'"):
@@ -200,10 +200,10 @@ def make_suite(config: Path, **changes: object) -> Suite:
     ('changes', 'message'),
     [
         (dict(seeds=[1, 2, 1]), "Two seeds of mine are called '1'"),
-        (dict(seeds=[]), 'needs a row and a seed'),
+        (dict(seeds=[]), 'needs at least one row'),
         (dict(seeds=3), 'list of integers, but got 3'),
         (dict(seeds=['0']), 'list of integers'),
-        (dict(baseline='b'), "baseline 'b' is no row. There is a"),
+        (dict(baseline='b'), "baseline 'b' is not a row. The rows are a"),
         (dict(metric='mIoU'), "Row 'a' does not log 'mIoU'.*accuracy/top1, acc"),
     ],
 )
@@ -260,9 +260,7 @@ def test_a_teacher_that_needs_no_training(
     suite = make_suite(config, rows=[Row('a', other)], teacher=Row('teacher', config))
     suite.check()
     if teacher.startswith('['):
-        with pytest.raises(
-            ValueError, match="Row 'a' has several teachers, so that mo"
-        ):
+        with pytest.raises(ValueError, match="Row 'a' has several teachers, so mo"):
             suite.with_options({'seed': 1, 'model.teacher.views': 2})
     cfg = suite.rows[0].read()
     assert toolbox_teacher(cfg) is None and has_checkpoint(cfg)

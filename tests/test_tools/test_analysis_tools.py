@@ -258,7 +258,7 @@ def test_ranking(models: list, logits: dict[str, torch.Tensor], tmp_path: Path) 
         (('out.png', '--run', 'plain'), 'name at least one work dir after the label'),
         (
             ('out.png', '--run', 'a', 'seed0', '--keys', 'top5'),
-            "No run has logged 'top5'. There is lr, loss, accuracy/top1.",
+            "No run has logged 'top5', only lr, loss, accuracy/top1.",
         ),
     ],
 )

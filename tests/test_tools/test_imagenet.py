@@ -206,4 +206,4 @@ def test_mixed_precision_needs_a_gpu(cwd: Path) -> None:
     result = attempt(*TRAIN, DHKD, '--amp', *train_options(cwd, epochs=1), cwd=cwd)
     assert result.returncode == 1
     message = result.stdout.splitlines()[-1]
-    assert message == '--amp: mmengine has mixed precision on GPUs only.'
+    assert message == '--amp: mmengine supports mixed precision on GPUs only.'

@@ -494,8 +494,8 @@ def test_compare_models(cwd: Path, dhkd: Path, wide: Path) -> None:
     assert float(rows['student']['KL']) > 0
 
     for arguments, message in (
-        ((), 'name the teacher and a plain student at least'),
-        (('--model', 'x', DHKD, 'teacher'), 'x: of segmentors, name the config of'),
+        ((), 'name at least the teacher and a plain student'),
+        (('--model', 'x', DHKD, 'teacher'), 'x: for segmentors, name the config of'),
     ):
         result = attempt(
             *(sys.executable, compare, 'no.png', *student, *arguments), cwd=cwd

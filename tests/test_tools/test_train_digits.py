@@ -222,7 +222,7 @@ def test_export_student(dhkd: Path, tmp_path: Path) -> None:
     assert f'{len(by_hook["state_dict"])} tensors' in result.stdout
     config = (tmp_path / 'student.py').read_text()
     assert config == (dhkd / 'student.py').read_text()
-    assert config.startswith('# The plain student of a distilled run; it needs mmkd_l')
+    assert config.startswith('# The plain student of a distillation; it needs mmkd_l')
     assert (
         Config.fromfile(tmp_path / 'student.py').model == Config.fromfile(PLAIN).model
     )

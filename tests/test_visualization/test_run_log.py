@@ -110,7 +110,7 @@ def test_keys_are_found_by_patterns(write: Write) -> None:
         'acc',
         'grad_cos/layer1',
     ]
-    there = 'There is lr, loss, nc/nc1, grad_cos/layer1, acc'
+    there = 'only lr, loss, nc/nc1, grad_cos/layer1, acc'
     with pytest.raises(ValueError, match=f"logged 'accuracy'. {there}"):
         find_keys(runs, ['loss', 'accuracy'])
 

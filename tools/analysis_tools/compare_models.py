@@ -1,11 +1,11 @@
-"""Students against their teacher on the validation set: table, CSV and picture.
+"""Compare students with their teacher on the validation set: table, CSV and picture.
 
-The first --model is the teacher. Agreement is the share of images for which both name
-the same class, tau is Kendall's and compares the order of the classes, KL is that from
-the teacher's softmax to the student's, ECE is the calibration error in 15 bins.
+The first --model is the teacher. Agreement is the share of images on which both predict
+the same class, tau is Kendall's and compares the ranking of the classes, KL is from the
+teacher's softmax to the student's, and ECE is the calibration error in 15 bins.
 
-Of segmentors it is the share of pixels, on the test set of the first config: mIoU and
-accuracy are those of all pixels of the images, the others those of 20000 of them.
+For segmentors, pixels of the first config's test set take the place of images: mIoU and
+accuracy are over all pixels of the images, the other numbers over 20000 of them.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from mmkd_logit.functional import calibration_bins, kd_loss, kendall_tau
 from mmkd_logit.models.distillers.predictions import Predictions
 from mmkd_logit.visualization import picture_path, plot_comparison, save
 
-# Of the picture: most of 15 would hold a few rows only.
+# For the picture: most of 15 bins would hold only a few rows.
 BINS = 5
 
 
@@ -35,14 +35,14 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('out', type=picture_path, help='the picture, as comparison.png')
+    parser.add_argument('out', type=picture_path, help='picture, such as models.png')
     add_model_argument(parser)
     add_samples_argument(parser, 5000)
     return parser.parse_args()
 
 
 def against(student: Predictions, teacher: Predictions) -> tuple[dict, Tensor]:
-    """Agreement in percent, mean tau and KL; and tau of each row."""
+    """Return agreement in percent, mean tau and KL; and tau of each row."""
     tau = kendall_tau(student.logits, teacher.logits)
     same = student.logits.argmax(1) == teacher.logits.argmax(1)
     numbers = {
@@ -54,7 +54,7 @@ def against(student: Predictions, teacher: Predictions) -> tuple[dict, Tensor]:
 
 
 def scores_of(predictions: dict[str, Predictions]) -> dict[str, dict[str, float]]:
-    """Accuracy in percent of each classifier."""
+    """Return the accuracy of each classifier in percent."""
     scores = {}
     for label, found in predictions.items():
         right = found.logits.argmax(1) == found.labels
@@ -63,7 +63,7 @@ def scores_of(predictions: dict[str, Predictions]) -> dict[str, dict[str, float]
 
 
 def shown(name: str, value: object) -> str:
-    """A cell: percentages and millions with two decimals, others with four."""
+    """Format a cell: percentages and millions with two decimals, others with four."""
     if not isinstance(value, float):
         return str(value)
     return f'{value:.2f}' if ', ' in name else f'{value:.4f}'

@@ -1,7 +1,7 @@
-"""IoU of each class, and where students gain: at boundaries, on small objects.
+"""Plot the IoU of each class, and students' gains at boundaries and on small objects.
 
-The first --model is the teacher, the second the plain student, over which the others
-gain. The images are those of the test set of the first config.
+The first --model is the teacher, the second the plain student, the baseline of all
+gains. The images are those of the first config's test set.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Heat map of |corr(student logits) - corr(teacher logits)|, one panel a student.
+"""Heat maps of |corr(student logits) - corr(teacher logits)|, one panel per student.
 
 The correlation of two classes is that of their logits over the images. The first
 --model is the teacher.
@@ -18,7 +18,7 @@ from mmkd_logit.visualization import picture_path, plot_correlation, save
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('out', type=picture_path, help='the picture, as classes.png')
+    parser.add_argument('out', type=picture_path, help='picture, such as classes.png')
     add_model_argument(parser)
     add_samples_argument(parser, 5000)
     return parser.parse_args()

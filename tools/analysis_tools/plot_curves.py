@@ -1,7 +1,7 @@
-"""Curves of what runs have logged: mean and spread over seeds, and the numbers as CSV.
+"""Plot logged values over training: mean and spread over seeds, and numbers as CSV.
 
-Metrics of the validation set, losses, neural collapse (nc/*), cosines of gradients
-(grad_cos/*): any value in the log. A band is one standard deviation to either side.
+Any value in the log can be plotted: validation metrics, losses, neural collapse (nc/*),
+gradient cosines (grad_cos/*). A band is one standard deviation on either side.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from mmkd_logit.visualization import (
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('out', type=picture_path, help='the picture, as curves.png')
+    parser.add_argument('out', type=picture_path, help='picture, such as curves.png')
     parser.add_argument(
         '--run',
         nargs='+',
@@ -30,22 +30,22 @@ def parse_args() -> argparse.Namespace:
         '--keys',
         nargs='+',
         metavar='KEY',
-        help='what to plot, as accuracy/top1 or "nc/*"; the metrics of the validation '
-        'set if not set',
+        help='what to plot, such as accuracy/top1 or "nc/*"; defaults to the '
+        'validation metrics',
     )
     parser.add_argument(
         '--panels',
         choices=['key', 'label'],
         default='key',
-        help='a panel for each key with a line for each label, or the other way round, '
-        'with one scale; key if not set',
+        help='a panel per key with a line per label, or the other way round with one '
+        'scale; defaults to key',
     )
     parser.add_argument(
         '--average',
         type=int,
         default=1,
         metavar='N',
-        help='plot the mean of each N values in a row; 1 if not set',
+        help='plot the mean of every N consecutive values; defaults to 1',
     )
     args = parser.parse_args()
     if args.average < 1:

@@ -1,7 +1,7 @@
-"""t-SNE of the features in front of the last layer, one panel a model.
+"""t-SNE of the features before the last layer, one panel per model.
 
-Distances between groups, and their sizes, mean nothing in such a picture. Read off it
-which classes stay together, and which images lie among those of another class.
+Distances between clusters and their sizes mean nothing in such a picture. It shows
+which classes form clusters, and which images lie among those of another class.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from mmkd_logit.visualization import embed, picture_path, plot_features, save
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('out', type=picture_path, help='the picture, as features.png')
+    parser.add_argument('out', type=picture_path, help='picture, such as features.png')
     add_model_argument(parser)
     add_samples_argument(parser, 500)
     parser.add_argument(
@@ -25,9 +25,11 @@ def parse_args() -> argparse.Namespace:
         type=int,
         default=list(range(10)),
         metavar='INDEX',
-        help='which classes; 0 to 9 if not set',
+        help='classes to show; defaults to 0 to 9',
     )
-    parser.add_argument('--seed', type=int, default=0, help='of t-SNE; 0 if not set')
+    parser.add_argument(
+        '--seed', type=int, default=0, help='seed of t-SNE; defaults to 0'
+    )
     return parser.parse_args()
 
 

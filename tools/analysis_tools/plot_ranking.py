@@ -1,8 +1,8 @@
-"""How students rank the classes, compared with their teacher: picture and CSV.
+"""Compare how students and their teacher rank the classes: picture and CSV.
 
-The first --model is the teacher. Above: which classes KD and Kendall's tau give
-gradient to, by their rank in the teacher's probabilities. Below: KL divergence and
-Kendall's tau of each image.
+The first --model is the teacher. Top: the share of gradient that KD and Kendall's tau
+give to each class, by its rank in the teacher's probabilities. Bottom: KL divergence
+and Kendall's tau of each image.
 """
 
 import argparse
@@ -26,14 +26,17 @@ from mmkd_logit.visualization import picture_path, plot_ranking, save
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('out', type=picture_path, help='the picture, as ranking.png')
+    parser.add_argument('out', type=picture_path, help='picture, such as ranking.png')
     add_model_argument(parser)
     add_samples_argument(parser, 1000)
     parser.add_argument(
-        '--tau', type=float, default=4.0, help='temperature of KD; 4 if not set'
+        '--tau', type=float, default=4.0, help='temperature of KD; defaults to 4'
     )
     parser.add_argument(
-        '--k', type=float, default=100.0, help="steepness of Kendall's tau; 100"
+        '--k',
+        type=float,
+        default=100.0,
+        help="steepness of Kendall's tau; defaults to 100",
     )
     return parser.parse_args()
 
@@ -64,7 +67,7 @@ def main() -> None:
     if idle:
         raise SystemExit(
             f'{idle[0]} gets no gradient at all, so there is nothing to share. Lower '
-            '--k, take more samples, or another student.'
+            '--k, use more samples, or choose another student.'
         )
     divergence = {
         label: torch.stack(

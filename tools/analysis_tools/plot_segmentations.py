@@ -1,6 +1,6 @@
-"""Picture of segmentations: image, truth, and the prediction of each model.
+"""Plot segmentations side by side: image, truth, and the prediction of each model.
 
-Each model is a config with a checkpoint: a plain segmentor, or a distiller.
+Each model is a config with a checkpoint: a plain segmentor or a distiller.
 """
 
 import argparse
@@ -19,7 +19,7 @@ def parse_args() -> argparse.Namespace:
         type=int,
         default=[0, 1, 2],
         metavar='INDEX',
-        help='which images of the test set of the first config; 0 1 2 if not set',
+        help="images of the first config's test set; defaults to 0 1 2",
     )
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""Losses that look across rows, and one with a learned temperature: textbook and ours.
+"""Losses across rows, and one with a learned temperature: textbook form and ours.
 
 The textbook forms follow the released code with its temporaries.
 """
@@ -22,7 +22,7 @@ from mmkd_logit.functional import (
 )
 
 TAU = 2.0
-# Of which a matrix of all by all can be made.
+# For which a matrix of all rows by all rows fits in memory.
 MOST_ROWS = 10_000
 
 
@@ -70,7 +70,7 @@ def textbook_ctkd(student: Tensor, teacher: Tensor) -> Tensor:
 
 @lru_cache(maxsize=1)
 def eight_images(rows: int, device: torch.device) -> Tensor:
-    """Which of eight images each row is of."""
+    """Return which of eight images each row belongs to."""
     return torch.arange(8, device=device).repeat_interleave(rows // 8)
 
 
@@ -102,5 +102,5 @@ ACROSS_ROWS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
 
 
 def all_by_all(name: str, shape: tuple[int, int]) -> bool:
-    """Whether the textbook form needs more memory than there is."""
+    """Return whether the textbook form needs more memory than there is."""
     return name == 'MLKD, batch' and shape[0] > MOST_ROWS

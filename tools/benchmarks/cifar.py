@@ -1,15 +1,15 @@
-"""A CIFAR-100 step against a plain loop, and what its data cost.
+"""A CIFAR-100 step against a plain loop, and the cost of its data.
 
-KD from resnet32x4 to resnet8x4 on 64 images, as configs/kd/cifar100 has it. Two steps
-run in turn in one process, on one batch in the form that a dataloader gives: ours,
-with all that the distiller logs and checks, and a loop written out by hand as research
-code does it: a forward pass of the teacher and one of the student, cross entropy and
-softened KL, backward, SGD. The loop gets normalized images; our step normalizes them.
+KD from resnet32x4 to resnet8x4 on 64 images, as in configs/kd/cifar100. Two steps run
+in turn in one process, on one batch in the form that a dataloader returns: ours, with
+everything that the distiller logs and checks, and a loop written by hand as in research
+code: a forward pass each of teacher and student, cross entropy and softened KL,
+backward, SGD. The loop gets normalized images; our step normalizes them itself.
 
-The third thing is a batch of 64 images made by the dataset, pipeline and collation of
-the config, in this process. A loader's workers make batches beside the step: with n of
-them a batch may take n times as long as a step before the step waits. Images are
-random; the file is not needed.
+The third item is a batch of 64 images made by the dataset, pipeline and collation of
+the config, in this process. A loader's workers make batches in parallel to the step:
+with n of them a batch may take n times as long as a step before the step waits. Images
+are random; the file is not needed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from step import CONFIGS, build
 from torch import Tensor, nn
 
 CONFIG = 'kd/cifar100/res32x4_res8x4'
-# Images a batch, and rounds.
+# Batch size, and number of rounds.
 SIZE, QUICK_SIZE = (64, 15), (4, 3)
 
 
@@ -49,7 +49,7 @@ class RandomCIFAR100(CIFAR100):
 
 
 class Loop:
-    """The step of a loop without a framework."""
+    """The training step of a loop without a framework."""
 
     def __init__(self, teacher: nn.Module, student: nn.Module, cfg: Config) -> None:
         self.teacher, self.student = teacher, student
@@ -77,7 +77,7 @@ class Loop:
 
 
 def compare(size: int, rounds: int, device: str) -> list[list[float]]:
-    """Seconds of our step, of the loop's, and of a batch, round by round."""
+    """Time our step, the loop's and a batch of data in seconds, round by round."""
     cfg = Config.fromfile(CONFIGS / f'{CONFIG}.py')
     init_default_scope(cfg.default_scope)
     cfg.model.teacher.checkpoint = None

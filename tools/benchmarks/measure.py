@@ -1,13 +1,12 @@
-"""Time and peak memory of things to be compared in one process.
+"""Time and peak memory of several functions, compared in one process.
 
-The compared things run in turn, A, B, A, B, ..., so that whatever else the machine
-does meets all of them, and their times are compared round by round.
+They run in turn, A, B, A, B, ..., so that other load on the machine affects all of them
+alike, and their times are compared round by round.
 
-Peak memory is what tensors hold at the worst moment above what they held before. On a
-GPU PyTorch's allocator counts it. On a CPU it is the sum, in order, of all that the
-allocator gives out and takes back, as the profiler records it: temporaries inside
-operators count too, and every run gives the same number, unlike the resident memory of
-the process.
+Peak memory is the maximum that tensors hold beyond what they held before. On a GPU,
+PyTorch's allocator counts it. On a CPU, it is the running sum of all allocations and
+deallocations that the profiler records: temporaries inside operators count too, and
+every run gives the same number, unlike the resident memory of the process.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from time import perf_counter
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-# The profiler else reports every start and stop on stderr.
+# Otherwise the profiler reports every start and stop on stderr.
 os.environ.setdefault('KINETO_LOG_LEVEL', '6')
 
 Work = Callable[[], object]
@@ -40,29 +39,29 @@ def parse_args(description: str | None) -> argparse.Namespace:
         '--device',
         choices=['cpu', 'cuda'],
         default='cuda' if torch.cuda.is_available() else 'cpu',
-        help='where to run; a GPU if there is one, by default',
+        help='where to run; defaults to a GPU if there is one',
     )
     parser.add_argument(
         '--quick',
         action='store_true',
-        help='small shapes, few rounds: shows that it runs, its ratios mean nothing',
+        help='small shapes, few rounds: a smoke test, whose ratios mean nothing',
     )
     return parser.parse_args()
 
 
 def machine(device: str) -> str:
-    """What the numbers are measured on, for the title of a table."""
+    """Describe the machine of the measurements, for the title of a table."""
     if device == 'cuda':
         return f'{torch.cuda.get_device_name()}, torch {torch.__version__}'
     return f'CPU, {torch.get_num_threads()} threads, torch {torch.__version__}'
 
 
 def times(work: Sequence[Work], rounds: int, device: str) -> list[list[float]]:
-    """Seconds of each thing in each round, after two rounds to warm up.
+    """Time each function in each round in seconds, after two warm-up rounds.
 
     Args:
-        work (Sequence[Callable]): What to run, in this order in every round.
-        rounds (int): How many rounds to time.
+        work (Sequence[Callable]): Functions to run, in this order in every round.
+        rounds (int): Number of rounds to time.
         device (str): 'cpu' or 'cuda'.
 
     Returns:
@@ -82,7 +81,7 @@ def _seconds(work: Work, device: str) -> float:
 
 
 def peak_memory(work: Work, device: str) -> float:
-    """MiB that tensors hold at the worst moment, above those held before."""
+    """Return the peak memory of tensors in MiB, beyond what they held before."""
     if device == 'cuda':
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
@@ -105,10 +104,10 @@ def peak_memory(work: Work, device: str) -> float:
 def ratio_cells(
     ratios: Sequence[float], least: float | None = None, most: float | None = None
 ) -> tuple[str, str, str]:
-    """Median, quartiles and target of ratios, as cells of a table.
+    """Format median, quartiles and target of ratios as cells of a table.
 
     Args:
-        ratios (Sequence[float]): One each round.
+        ratios (Sequence[float]): One per round.
         least (float, optional): Target: the median is not below it. Defaults to None.
         most (float, optional): Target: the median is not above it. Defaults to None.
 

@@ -1,7 +1,7 @@
 """Losses of other papers in the form of their authors' code, for comparison.
 
-Each is written anew, but step by step with the operators and the temporaries of the
-released code: masks by large numbers, boolean indexing, one tensor an operation.
+Each is our own code, but follows the released code step by step in its operators and
+temporaries: masks by large numbers, boolean indexing, one tensor per operation.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Download CIFAR-100 once, before several jobs do so at a time."""
+"""Download CIFAR-100 once, before several jobs do so at the same time."""
 
 import argparse
 from http.client import HTTPException

@@ -2,7 +2,7 @@
 
 A small stand-in for Cityscapes that can be made anywhere: the same 19 classes (ten of
 them occur), labels as train ids, 255 where unlabelled. Light, colours and textures
-vary from scene to scene, so that colour alone does not tell the classes apart.
+vary from scene to scene, so colour alone does not distinguish the classes.
 """
 
 import argparse
@@ -58,7 +58,7 @@ class Scene:
         left, right = -rng.uniform(0, 0.3) * w, (1 + rng.uniform(0, 0.3)) * w
         road = [(left, h), (vanish - 3, horizon), (vanish + 3, horizon), (right, h)]
         self.shape('polygon', ROAD, road, self.grey(70, 120))
-        # The nearer, the later and the larger.
+        # Nearer objects are drawn later and larger.
         for depth in sorted(rng.uniform(0.1, 1, rng.integers(4, 10))):
             self._near(depth, horizon, vanish)
         hood = h * rng.uniform(0.0, 0.1)
@@ -152,7 +152,7 @@ class Scene:
             )
 
     def finish(self) -> tuple[Image.Image, Image.Image]:
-        """Light, texture and noise of the camera."""
+        """Add light, texture and camera noise."""
         pixels = np.asarray(self.image, dtype=np.float32)
         left, right = self.rng.uniform(0.6, 1.2, 2)
         light = np.linspace(left, right, self.width)[None, :, None]
@@ -169,8 +169,8 @@ def make_scenes(
     """Write scenes for each split.
 
     Args:
-        root (Path): Folder that gets leftImg8bit/ and gtFine/.
-        counts (dict[str, int]): Scenes of each split.
+        root (Path): Folder for leftImg8bit/ and gtFine/.
+        counts (dict[str, int]): Number of scenes per split.
         height (int): Height of the images in pixels, even. Defaults to 96.
         width (int): Width of the images in pixels, even. Defaults to 192.
     """

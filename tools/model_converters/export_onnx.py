@@ -1,9 +1,9 @@
-"""Export a trained student to ONNX, and compare the file with it.
+"""Export a trained student to ONNX, and check the file against it.
 
 Takes a plain config with the exported student, or a distiller's config with any of its
-checkpoints; the teacher is not needed. The file takes a batch of any size, of images
-of one size, and gives logits: (N, classes), or (N, classes, height, width) of a
-segmentor, at the resolution of the images.
+checkpoints; the teacher is not needed. The file takes any batch size but one image
+size, and outputs logits: (N, classes), or for a segmentor (N, classes, height, width)
+at the resolution of the images.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from mmkd_logit.apis.onnx import ExportedModel, check_onnx, export_onnx
 
 
 def onnx_path(text: str) -> Path:
-    """The file to write."""
+    """Parse the path of the file to write."""
     path = Path(text)
     if path.suffix != '.onnx':
         raise argparse.ArgumentTypeError(f'{text!r} must end with .onnx')
@@ -40,29 +40,29 @@ def parse_args() -> argparse.Namespace:
         nargs=2,
         type=int,
         metavar=('HEIGHT', 'WIDTH'),
-        help='size of the images; that of the test set of the config if not set',
+        help="size of the images; defaults to that of the config's test set",
     )
     parser.add_argument(
         '--preprocess',
         action='store_true',
-        help='normalize in the file: it then takes pixels from 0 to 255, their '
-        'channels as the pipeline of the config loads them, BGR in most',
+        help='include normalization: the file then takes pixels from 0 to 255, with '
+        "channels in the order of the config's pipeline, usually BGR",
     )
     parser.add_argument(
         '--images',
         type=int,
         default=8,
         metavar='N',
-        help='test images to compare on, beside random ones; 8 if not set, 0 for none',
+        help='test images to compare on, besides random ones; defaults to 8, 0: none',
     )
     return parser.parse_args()
 
 
 def test_images(cfg: Config, count: int) -> torch.Tensor:
-    """The first test images as the pipeline packs them: pixels from 0 to 255."""
+    """Load the first test images as the pipeline packs them: pixels from 0 to 255."""
     if cfg.get('test_dataloader') is None:
         raise ValueError(
-            f'{cfg.filename} has no test_dataloader. Compare on random images alone: '
+            f'{cfg.filename} has no test_dataloader. Compare only on random images: '
             '--images 0 --shape HEIGHT WIDTH.'
         )
     check_data(cfg, ('test_dataloader',))
@@ -72,7 +72,7 @@ def test_images(cfg: Config, count: int) -> torch.Tensor:
     if len(shapes) > 1:
         raise ValueError(
             f'The test images have several shapes, {shapes}, but the file takes one. '
-            'Compare on random images alone: --images 0 --shape HEIGHT WIDTH.'
+            'Compare only on random images: --images 0 --shape HEIGHT WIDTH.'
         )
     return torch.stack(images).float()
 
@@ -100,7 +100,7 @@ def main() -> None:
     difference = check_onnx(args.out, noise, exported(noise))
     print(f'random images: the logits differ by {difference:.1e} of the largest')
     if real is not None and tuple(real.shape[-2:]) == tuple(args.shape):
-        # By the preprocessor of the model, not by its copy in the file.
+        # With the model's own preprocessor, not its copy in the file.
         processed = exported.model.data_preprocessor({'inputs': list(real)})['inputs']
         expected = ExportedModel(model)(processed)
         images = real if args.preprocess else processed

@@ -17,7 +17,7 @@ from mmkd_logit.models.distillers.student_config import parse_config, student_co
 
 
 def weights_path(text: str) -> Path:
-    """The file for the weights; its config takes the suffix .py."""
+    """Parse the path of the weights; the config has the same name with suffix .py."""
     path = Path(text)
     if path.suffix == '.py':
         raise argparse.ArgumentTypeError(f'{text!r} is for weights: use .pth.')
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument('out', type=weights_path, help='file for the student')
     parser.add_argument(
         '--config',
-        help="the distiller's config; that in the checkpoint if not set",
+        help="the distiller's config; defaults to the one in the checkpoint",
     )
     args = parser.parse_args()
     checkpoint = read_checkpoint(args.checkpoint)
@@ -46,7 +46,7 @@ def main() -> None:
     elif isinstance(meta.get('cfg'), str):
         config = student_config(parse_config(meta['cfg']))
     else:
-        print('The checkpoint holds no config. Give --config to export that too.')
+        print('The checkpoint holds no config. Pass --config to export that too.')
         return
     args.out.with_suffix('.py').write_text(config, encoding='utf-8')
     print(f'The config of the student is in {args.out.with_suffix(".py")}.')

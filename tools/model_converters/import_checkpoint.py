@@ -1,8 +1,7 @@
-"""Write a released checkpoint as one of mmpretrain.
+"""Convert a released checkpoint to one of mmpretrain.
 
-Reads the files of mdistiller, RepDistiller and torchvision, which a teacher takes as
-they are. The file that is written loads wherever mmpretrain loads a checkpoint, such
-as in load_from.
+Reads the files of mdistiller, RepDistiller and torchvision, which a teacher accepts as
+they are. The output loads wherever mmpretrain loads a checkpoint, such as in load_from.
 """
 
 import argparse
@@ -16,7 +15,7 @@ from mmkd_logit.models.settings import is_distiller
 
 
 def new_path(text: str) -> Path:
-    """A file that does not exist yet, in a folder that does."""
+    """Parse the path of a new file in an existing folder."""
     path = Path(text)
     if not path.parent.is_dir():
         raise argparse.ArgumentTypeError(f'the folder {path.parent} does not exist')

@@ -1,8 +1,7 @@
-"""Networks of the papers that the toolboxes lack.
+"""Networks of the distillation papers that the toolboxes lack.
 
 The papers' ResNet-18 and ResNet-50 for CIFAR-100 are mmpretrain's ``ResNet_CIFAR`` with
-``zero_init_residual=False``; what it calls ``downsample``, their checkpoints call
-``shortcut``.
+``zero_init_residual=False``; its ``downsample`` is ``shortcut`` in their checkpoints.
 """
 
 from mmkd_logit.models.backbones.cifar_resnet import CIFARResNet

@@ -1,4 +1,4 @@
-"""The ResNets for small images that the distillation papers compare on."""
+"""ResNets for small images, as used in the distillation papers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mmkd_logit.registry import MODELS
 
-# Blocks a stage, channels of the stem, channels of the three stages.
+# Blocks per stage, channels of the stem, channels of the three stages.
 _ARCHS = {
     'resnet8': (1, 16, (16, 32, 64)),
     'resnet14': (2, 16, (16, 32, 64)),
@@ -46,8 +46,8 @@ class _BasicBlock(BaseModule):
 class CIFARResNet(BaseModule):
     """ResNet of 6n + 2 layers for small images, with projection shortcuts.
 
-    A 3x3 stem without pooling and three stages at stride 1, 2 and 4. Parameters carry
-    the names that the public CIFAR-100 checkpoints of these networks have.
+    A 3x3 stem without pooling and three stages at stride 1, 2 and 4. Parameters have
+    the names of the public CIFAR-100 checkpoints of these networks.
 
     Source: https://arxiv.org/abs/1512.03385, section 4.2; in the sizes of
     https://github.com/megvii-research/mdistiller
@@ -56,9 +56,9 @@ class CIFARResNet(BaseModule):
         arch (str): One of 'resnet8', 'resnet14', 'resnet20', 'resnet32', 'resnet44',
             'resnet56', 'resnet110', 'resnet8x4', 'resnet32x4'.
         in_channels (int): Channels of the images. Defaults to 3.
-        widen_factor (float): Factor of all numbers of channels. Defaults to 1.0.
+        widen_factor (float): Factor of all channel counts. Defaults to 1.0.
         init_cfg (list[dict], optional): Initialization of the weights. Defaults to
-            He's normal one for convolutions.
+            He's normal initialization for convolutions.
 
     Raises:
         ValueError: If ``arch`` is unknown, or a stage would have no channel.
@@ -103,7 +103,7 @@ class CIFARResNet(BaseModule):
             self.add_module(f'layer{stage}', nn.Sequential(*layers))
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
-        """The feature map of the last stage.
+        """Compute the feature map of the last stage.
 
         Args:
             x (Tensor): Images of shape (N, in_channels, H, W).

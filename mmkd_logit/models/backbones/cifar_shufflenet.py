@@ -1,4 +1,4 @@
-"""The ShuffleNets for small images that the distillation papers compare on."""
+"""ShuffleNets for small images, as used in the distillation papers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mmkd_logit.registry import MODELS
 
 _STEM_CHANNELS = 24
-# Of both networks; the first block of a stage has stride 2.
+# Same in both networks; the first block of a stage has stride 2.
 _STAGE_BLOCKS = (4, 8, 4)
 _V1_GROUPS = 3
 _V1_STAGE_CHANNELS = (240, 480, 960)
@@ -26,7 +26,7 @@ def _depthwise(channels: int, stride: int) -> nn.Conv2d:
 
 
 def _shuffle(x: Tensor, groups: int) -> Tensor:
-    """Take the channels of a map (N, C, H, W) from each group in turn."""
+    """Interleave the channels of the groups of a map (N, C, H, W)."""
     return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
 
 
@@ -34,10 +34,10 @@ class _V1Block(BaseModule):
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
         if stride == 2:
-            # The pooled input makes up the other channels of the output.
+            # The pooled input provides the other channels of the output.
             out_channels -= in_channels
         mid_channels = out_channels // 4
-        # The stem's few channels are not worth splitting.
+        # The stem has too few channels to split.
         self.groups = 1 if in_channels == _STEM_CHANNELS else _V1_GROUPS
         self.conv1 = _pointwise(in_channels, mid_channels, self.groups)
         self.bn1 = nn.BatchNorm2d(mid_channels)
@@ -62,8 +62,8 @@ class CIFARShuffleNetV1(BaseModule):
     """ShuffleNet with three groups, for small images.
 
     A 1x1 stem without pooling and three stages at stride 2, 4 and 8. Unlike in the
-    paper, a ReLU follows the depthwise convolutions. Parameters carry the names that
-    the released code gives them.
+    paper, a ReLU follows the depthwise convolutions. Parameters have the names of the
+    released code.
 
     Source: https://arxiv.org/abs/1707.01083; in the form of
     https://github.com/HobbitLong/RepDistiller
@@ -97,7 +97,7 @@ class CIFARShuffleNetV1(BaseModule):
             self.add_module(f'layer{stage}', nn.Sequential(*layers))
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
-        """The feature map of the last stage.
+        """Compute the feature map of the last stage.
 
         Args:
             x (Tensor): Images of shape (N, in_channels, H, W).
@@ -160,8 +160,8 @@ class _V2DownBlock(BaseModule):
 class CIFARShuffleNetV2(BaseModule):
     """ShuffleNetV2 of width 1x, for small images.
 
-    A 1x1 stem without pooling and three stages at stride 2, 4 and 8. Parameters carry
-    the names that the released code gives them.
+    A 1x1 stem without pooling and three stages at stride 2, 4 and 8. Parameters have
+    the names of the released code.
 
     Source: https://arxiv.org/abs/1807.11164; in the form of
     https://github.com/HobbitLong/RepDistiller
@@ -196,7 +196,7 @@ class CIFARShuffleNetV2(BaseModule):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
-        """The feature map of the last convolution.
+        """Compute the feature map of the last convolution.
 
         Args:
             x (Tensor): Images of shape (N, in_channels, H, W).

@@ -1,4 +1,4 @@
-"""The VGG networks for small images that the distillation papers compare on."""
+"""VGG networks for small images, as used in the distillation papers."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _BLOCK_CHANNELS = (64, 128, 256, 512, 512)
 class CIFARVGG(BaseModule):
     """VGG with batch normalization for small images.
 
-    Five blocks of 3x3 convolutions, with max pooling after the first three only, so
-    that the stride is 8 whatever the size of the images; the released code pools once
-    more if they are 64 pixels high. One linear layer after global average pooling
-    takes the place of the three of the paper. Parameters carry the names that the
-    public CIFAR-100 checkpoints of these networks have.
+    Five blocks of 3x3 convolutions, with max pooling after the first three only, so the
+    stride is 8 whatever the size of the images; the released code pools once more if
+    they are 64 pixels high. One linear layer after global average pooling replaces the
+    three of the paper. Parameters have the names of the public CIFAR-100 checkpoints of
+    these networks.
 
     Source: https://arxiv.org/abs/1409.1556; in the form of
     https://github.com/HobbitLong/RepDistiller
@@ -35,7 +35,7 @@ class CIFARVGG(BaseModule):
         arch (str): One of 'vgg8', 'vgg11', 'vgg13', 'vgg16', 'vgg19'.
         in_channels (int): Channels of the images. Defaults to 3.
         init_cfg (list[dict], optional): Initialization of the weights. Defaults to
-            He's normal one for convolutions.
+            He's normal initialization for convolutions.
 
     Raises:
         ValueError: If ``arch`` is unknown.
@@ -74,7 +74,7 @@ class CIFARVGG(BaseModule):
             self.add_module(f'block{block}', nn.Sequential(*layers))
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
-        """The feature map of the last block.
+        """Compute the feature map of the last block.
 
         Args:
             x (Tensor): Images of shape (N, in_channels, H, W).

@@ -1,4 +1,4 @@
-"""The wide ResNets for small images that the distillation papers compare on."""
+"""Wide ResNets for small images, as used in the distillation papers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _PreActivationBlock(BaseModule):
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.relu(self.bn1(x))
-        # A projection takes the activated input, an identity the input itself.
+        # A projection shortcut takes the activated input, an identity the raw input.
         shortcut = x if self.convShortcut is None else self.convShortcut(out)
         return shortcut + self.conv2(self.relu(self.bn2(self.conv1(out))))
 
@@ -39,23 +39,23 @@ class CIFARWideResNet(BaseModule):
     """Wide ResNet WRN-d-k for small images, without dropout.
 
     A 3x3 stem of 16 channels without pooling and three stages of pre-activation
-    blocks, at stride 1, 2 and 4. Parameters carry the names that the public
-    CIFAR-100 checkpoints of these networks have.
+    blocks, at stride 1, 2 and 4. Parameters have the names of the public CIFAR-100
+    checkpoints of these networks.
 
-    mdistiller's code passes three of its batch norms, ``bn1`` and those that open the
-    second and the third stage, a batch twice in each training step, so that their
-    momentum is 0.19 in effect. Here, as in RepDistiller, each sees a batch once.
+    mdistiller's code passes each batch twice through three of its batch norms, ``bn1``
+    and the first ones of the second and third stages, so their effective momentum is
+    0.19. Here, as in RepDistiller, each sees a batch once.
 
     Source: https://arxiv.org/abs/1605.07146; in the sizes of
     https://github.com/HobbitLong/RepDistiller
 
     Args:
         depth (int): Number of layers, 6n + 4: 16 and 40 in the distillation papers.
-        widen_factor (float): Factor of the stages' numbers of channels, 16, 32 and
-            64. Defaults to 1.0.
+        widen_factor (float): Factor of the stages' channel counts, 16, 32 and 64.
+            Defaults to 1.0.
         in_channels (int): Channels of the images. Defaults to 3.
         init_cfg (list[dict], optional): Initialization of the weights. Defaults to
-            He's normal one for convolutions.
+            He's normal initialization for convolutions.
 
     Raises:
         ValueError: If ``depth`` is not 6n + 4, or a stage would have no channel.
@@ -87,7 +87,7 @@ class CIFARWideResNet(BaseModule):
         widths = [int(widen_factor * each) for each in _STAGE_CHANNELS]
         if widths[0] < 1:
             raise ValueError(
-                f'widen_factor={widen_factor} leaves the first stage no channel; '
+                f'widen_factor={widen_factor} leaves no channel in the first stage; '
                 f'expected at least 1 / {_STAGE_CHANNELS[0]}.'
             )
         self.conv1 = nn.Conv2d(in_channels, _STEM_CHANNELS, 3, 1, 1, bias=False)
@@ -107,7 +107,7 @@ class CIFARWideResNet(BaseModule):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
-        """The feature map of the last stage, activated.
+        """Compute the activated feature map of the last stage.
 
         Args:
             x (Tensor): Images of shape (N, in_channels, H, W).

@@ -1,4 +1,4 @@
-"""The MobileNets that the distillation papers compare on."""
+"""MobileNets, as used in the distillation papers."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def _conv_bn_relu(
 
 @MODELS.register_module()
 class MobileNetV1(BaseModule):
-    """MobileNet of full width, a student of the papers on ImageNet.
+    """MobileNet of full width, a student in the papers' ImageNet experiments.
 
-    Parameters carry the names that mdistiller gives them.
+    Parameters have mdistiller's names.
 
     Source: https://arxiv.org/abs/1704.04861; in the form of
     https://github.com/megvii-research/mdistiller
@@ -94,7 +94,7 @@ class MobileNetV1(BaseModule):
         self.model = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
-        """The feature map of the last layer.
+        """Compute the feature map of the last layer.
 
         Args:
             x (Tensor): Images of shape (N, in_channels, H, W).
@@ -126,19 +126,19 @@ class _InvertedResidual(BaseModule):
 class CIFARMobileNetV2(BaseModule):
     """MobileNetV2 for small images, of half width as in the distillation papers.
 
-    Unlike the network for ImageNet it has stride 1 in its second stage, 16 in all,
-    ReLU instead of ReLU6, and an expanding convolution in its first block, too, where
-    the factor is 1. Parameters carry the names that the released code gives them.
+    Unlike the ImageNet network it has stride 1 in its second stage, a total stride of
+    16, ReLU instead of ReLU6, and an expanding convolution even in its first block,
+    where the factor is 1. Parameters have the names of the released code.
 
     Source: https://arxiv.org/abs/1801.04381; in the form of
     https://github.com/HobbitLong/RepDistiller
 
     Args:
-        widen_factor (float): Factor of all numbers of channels; the last layer has
-            1280 at least. Defaults to 0.5.
+        widen_factor (float): Factor of all channel counts; the last layer has at
+            least 1280. Defaults to 0.5.
         in_channels (int): Channels of the images. Defaults to 3.
         init_cfg (list[dict], optional): Initialization of the weights. Defaults to
-            He's normal one for convolutions.
+            He's normal initialization for convolutions.
 
     Raises:
         ValueError: If a stage would have no channel.
@@ -154,8 +154,8 @@ class CIFARMobileNetV2(BaseModule):
         self,
         widen_factor: float = 0.5,
         in_channels: int = 3,
-        # As in the released code, fan_out counts all output channels of a depthwise
-        # convolution too, although each depends on one input channel.
+        # As in the released code, fan_out counts all output channels of depthwise
+        # convolutions too, although each depends on only one input channel.
         init_cfg: list[dict] | None = [
             dict(type='Kaiming', layer='Conv2d', mode='fan_out'),
             dict(type='Constant', layer='BatchNorm2d', val=1),
@@ -165,7 +165,7 @@ class CIFARMobileNetV2(BaseModule):
         widths = [int(widen_factor * each) for _, each, _, _ in _V2_STAGES]
         if widths[0] < 1:
             raise ValueError(
-                f'widen_factor={widen_factor} leaves the first stage no channel; '
+                f'widen_factor={widen_factor} leaves no channel in the first stage; '
                 f'expected at least 1 / {_V2_STAGES[0][1]}.'
             )
         channels = int(widen_factor * _V2_STEM_CHANNELS)
@@ -187,7 +187,7 @@ class CIFARMobileNetV2(BaseModule):
         self.conv2 = nn.Sequential(*_conv_bn_relu(channels, last_channels, 1))
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
-        """The feature map of the last layer.
+        """Compute the feature map of the last layer.
 
         Args:
             x (Tensor): Images of shape (N, in_channels, H, W).

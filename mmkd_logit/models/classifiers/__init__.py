@@ -1,4 +1,4 @@
-"""Classifiers beside those of mmpretrain."""
+"""Classifiers in addition to those of mmpretrain."""
 
 from mmkd_logit.models.classifiers.linear_probe import LinearProbe
 

@@ -18,7 +18,7 @@ from mmkd_logit.rng import side_rng
 from mmkd_logit.tasks import find_logit_layer
 
 _REMEDY = (
-    'Train the student first, or name its file or address in model.checkpoint, as '
+    'Train the student first, or set model.checkpoint to its file or address, as in '
     '--cfg-options model.checkpoint=<path>: a checkpoint of its run (epoch_240.pth of '
     'a plain network or of a distiller), student_last.pth, student_best.pth, or a '
     'public file of mdistiller or RepDistiller.'
@@ -29,29 +29,29 @@ _REMEDY = (
 class LinearProbe(ImageClassifier):
     """Trains a linear classifier on the frozen features of a student.
 
-    The student keeps its weights and the statistics of its batch norms: everything
-    but its last layer is in evaluation mode at all times and gets no gradient. The
-    last layer gives way to a new one, which starts as torch's ``Linear`` does and is
-    trained. Images are normalized as the student's.
+    The student keeps its weights and batch norm statistics: everything but its last
+    layer is always in evaluation mode and gets no gradient. The last layer is replaced
+    by a new one, which has torch's default initialization and is trained. Images are
+    normalized as for the student.
 
-    The weights of the student are read once, when training starts.
+    The weights of the student are loaded once, when training starts.
 
     Source: https://arxiv.org/abs/1910.10699, the transfer of representations
 
     Args:
-        config (str): Config of the student, a path or one of a package. Of a
-            distiller's, the student is taken.
+        config (str): Config of the student, a path or one of a package. In a
+            distiller's config, the student is used.
         checkpoint (str): Path or http(s) address of its weights: those of a plain
             run, of a distiller, an exported student, or a public file of mdistiller,
             RepDistiller or torchvision.
         num_classes (int): Number of classes of the new dataset.
-        data_preprocessor (dict, optional): What differs from the student's, such as
-            ``to_rgb``, which depends on the dataset. Defaults to None.
+        data_preprocessor (dict, optional): Settings that differ from the student's,
+            such as ``to_rgb``, which depends on the dataset. Defaults to None.
 
     Raises:
         FileNotFoundError: If the config does not exist.
-        TypeError: If the student is no ``ImageClassifier`` of mmpretrain with a linear
-            last layer.
+        TypeError: If the student is not an ``ImageClassifier`` of mmpretrain with a
+            linear last layer.
         ValueError: If the last layer of the student cannot be found.
     """
 
@@ -103,11 +103,11 @@ class LinearProbe(ImageClassifier):
         setattr(self.get_submodule(parent), attribute, new)
 
     def init_weights(self) -> None:
-        """Read the weights of the student, which must fit to the last tensor.
+        """Load the weights of the student, which must match exactly.
 
         Raises:
             FileNotFoundError: If the checkpoint does not exist.
-            ValueError: If it cannot be read, or is of another network.
+            ValueError: If it cannot be read, or belongs to another network.
         """
         with side_rng():
             student = MODELS.build(self._student)

@@ -1,4 +1,4 @@
-"""The one model that the Runner trains."""
+"""The model that the Runner trains."""
 
 from mmkd_logit.models.distillers.logit_distiller import LogitDistiller
 from mmkd_logit.models.distillers.unwrap import distiller_in

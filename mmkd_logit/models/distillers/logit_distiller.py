@@ -1,4 +1,4 @@
-"""The one model that the Runner trains: a student, and what it learns from."""
+"""The model that the Runner trains: a student with its teacher and losses."""
 
 from __future__ import annotations
 
@@ -39,34 +39,34 @@ class LogitDistiller(BaseModel):
     """Trains a student on its own task and on the logits of a frozen teacher.
 
     In training it adds distillation losses to the student's own. In validation and
-    testing it is the student, and needs no teacher.
+    testing it behaves as the student and needs no teacher.
 
     Args:
         student (dict): Config of the student, an ordinary mmpretrain classifier or
             mmseg segmentor.
-        teacher (dict | list[dict]): Settings of :class:`Teacher`: what names it, as
-            ``config``, and ``checkpoint``; and ``cache``, the folder of its stored
-            logits, which then take its place, or ``views``, the number of views that
-            the training set shows to the live teacher, and ``view_seed``. A list:
-            those of several, each with ``weight`` and ``name`` besides, see
-            :class:`Teachers`.
+        teacher (dict | list[dict]): Settings of :class:`Teacher`: its source, such as
+            ``config``, and ``checkpoint``; also ``cache``, the folder of its stored
+            logits, which then replace it, or ``views``, the number of views that the
+            training set shows to the live teacher, and ``view_seed``. A list holds the
+            settings of several teachers, each with ``weight`` and ``name`` in addition,
+            see :class:`Teachers`.
         losses (dict[str, dict]): Configs of the distillation losses by name. Each is
             logged as ``loss_<name>``.
-        aux_head (dict, optional): Config of DHKD's auxiliary head, on which losses
-            with ``head='aux'`` act. Its ``in_channels`` and ``num_classes`` are filled
-            in. Defaults to None.
+        aux_head (dict, optional): Config of DHKD's auxiliary head, to which losses
+            with ``head='aux'`` apply. Its ``in_channels`` and ``num_classes`` are
+            filled in. Defaults to None.
         task_loss_weight (float): Factor of the student's own losses. At 0 they are
             logged, with ``task`` in place of ``loss``, but not trained on. Defaults
             to 1.0.
         logit_layer (str, optional): Name of the student's last layer, such as
             ``'head.fc'``. Defaults to None: it is found in the usual heads.
-        resolution (str): Where a segmentor's pixels become rows: 'student', at the
-            resolution of the student's logits, or 'label', at that of the label map.
+        resolution (str): Resolution at which a segmentor's pixels become rows:
+            'student', that of the student's logits, or 'label', that of the label map.
             Defaults to 'student'.
-        kendall_tau_rows (int): Largest number of rows a step, drawn at random, of which
-            Kendall's tau of student and teacher is logged, as ``kendall_tau``.
-            Defaults to 0: it is not logged.
-        teacher_average (str): What is averaged of several teachers: 'logits' or
+        kendall_tau_rows (int): Maximum number of rows per step, drawn at random, on
+            which Kendall's tau between student and teacher is computed and logged as
+            ``kendall_tau``. Defaults to 0: it is not logged.
+        teacher_average (str): What is averaged over several teachers: 'logits' or
             'probabilities'. Defaults to 'logits'.
         data_preprocessor (dict, optional): Config of the student's data
             preprocessor, if it is not in ``student``. The Runner fills it in.
@@ -77,12 +77,12 @@ class LogitDistiller(BaseModel):
         TypeError: If a config has a key that its class does not take.
         ValueError: If the parts do not fit together: no losses, a loss on
             ``head='aux'`` without ``aux_head`` or the reverse, a last layer that cannot
-            be found, a loss that needs labels with mixup or CutMix, a loss of pixels
+            be found, a loss that needs labels with mixup or CutMix, a per-pixel loss
             with a classifier.
     """
 
     renamed: ClassVar[Mapping[str, str]] = {'at': 'Write resolution instead.'}
-    """Keys that older releases took, each with a sentence on what to write instead."""
+    """Keys that older releases accepted, each with what to write instead."""
 
     def __init__(
         self,
@@ -105,7 +105,8 @@ class LogitDistiller(BaseModel):
             raise ValueError(
                 'The student is the config of a LogitDistiller itself, but must be an '
                 'ordinary model. The pairs in configs/_base_/pairs build the '
-                'distiller: a config that inherits one says model = _base_.method.'
+                'distiller: in a config that inherits from one, write '
+                'model = _base_.method.'
             )
         student = copy.deepcopy(dict(student))
         if data_preprocessor is not None:
@@ -147,7 +148,7 @@ class LogitDistiller(BaseModel):
         if self.aux_head is not None and not on_aux:
             raise ValueError(
                 f'There is an aux_head, but none of the losses {list(heads)} has '
-                "head='aux': it would learn nothing. Set head='aux' or drop aux_head."
+                "head='aux': it would learn nothing. Set head='aux' or remove aux_head."
             )
         takes = getattr(self.aux_head, 'feature_ndim', None)
         if takes is not None and self.task.feature_ndim not in takes:
@@ -156,7 +157,7 @@ class LogitDistiller(BaseModel):
                 f'aux_head is a {type(self.aux_head).__name__}, which takes '
                 f'{"vectors" if maps else "maps"}, but the last layer of the '
                 f'{type(self.student).__name__} gets {"maps" if maps else "vectors"}. '
-                f'Take {"ConvLogitHead" if maps else "LinearLogitHead"}, or '
+                f'Use {"ConvLogitHead" if maps else "LinearLogitHead"}, or '
                 'MLPLogitHead.'
             )
         if self.kendall_tau_rows < 0:
@@ -176,8 +177,8 @@ class LogitDistiller(BaseModel):
             )
         if self._shows_views and self._mixes_images():
             raise ValueError(
-                'teacher.cache and teacher.views are for images as the pipeline makes '
-                'them one by one, but the student trains with mixup or CutMix (batch '
+                'teacher.cache and teacher.views need the single images that the '
+                'pipeline outputs, but the student trains with mixup or CutMix (batch '
                 'augments), which blend the images of a batch. Remove '
                 'student.train_cfg.augments, or run the teacher live without views.'
             )
@@ -185,44 +186,44 @@ class LogitDistiller(BaseModel):
         if spatial and self.task.feature_ndim != 4:
             raise ValueError(
                 f'Losses {spatial} compare the pixels of an image, but a '
-                f'{type(self.student).__name__} gives one row of logits an image, so '
-                'that they would always be 0. Take a loss of rows, such as KDLoss.'
+                f'{type(self.student).__name__} outputs one row of logits per image, '
+                'so they would always be 0. Use a loss on rows, such as KDLoss.'
             )
         needy = [name for name, loss in self.named_losses() if loss.needs_labels]
         if needy and self._mixes_images():
             raise ValueError(
-                f'Losses {needy} need one label an image, but the student trains '
+                f'Losses {needy} need one label per image, but the student trains '
                 'with mixup or CutMix (batch augments), which blend labels. Remove '
-                'the losses, or student.train_cfg.augments; MCLDLoss does without '
-                'category and mask_same_class.'
+                'the losses or student.train_cfg.augments; MCLDLoss needs no labels '
+                'without category and mask_same_class.'
             )
 
     def named_losses(self) -> list[tuple[str, LogitLoss]]:
-        """The distillation losses with the names that the config gives them."""
+        """Return the distillation losses under their names in the config."""
         return list(self.losses.items())  # type: ignore[arg-type]
 
     @property
     def distils(self) -> bool:
-        """Whether a distillation loss has a weight now; else the teacher rests."""
+        """Whether any distillation loss has a weight now; if none, no teacher runs."""
         return any(loss.weight != 0 for _, loss in self.named_losses())
 
     def split_losses(
         self, losses: dict[str, Any]
     ) -> tuple[Tensor | None, Tensor | None]:
-        """The sum of the student's own losses, and that of the distillation losses.
+        """Sum the student's own losses and the distillation losses separately.
 
         Args:
             losses (dict[str, Tensor]): What :meth:`loss` returns.
 
         Returns:
-            tuple[Tensor | None, Tensor | None]: Two scalars, which add up to what
-            ``parse_losses`` gives. None if ``task_loss_weight`` is 0 or no image has a
-            label, or the weights of all distillation losses are 0.
+            tuple[Tensor | None, Tensor | None]: Two scalars that add up to the total of
+            ``parse_losses``. The first is None if ``task_loss_weight`` is 0 or no image
+            has a label, the second if all distillation losses have weight 0.
         """
         names = [f'loss_{name}' for name in self.losses]
         distill = {name: losses[name] for name in names}
         task = {name: losses[name] for name in losses if name not in names}
-        # Images without labels have none.
+        # Unlabelled images have no task loss.
         has_task = any('loss' in name for name in task)
         return (
             self.parse_losses(task)[0] if has_task else None,
@@ -233,12 +234,12 @@ class LogitDistiller(BaseModel):
         return getattr(self.data_preprocessor, 'batch_augments', None) is not None
 
     def init_weights(self) -> None:
-        """Initialize student and auxiliary head, and load the teacher.
+        """Initialize the student and the auxiliary head, and load the teacher.
 
         Raises:
             FileNotFoundError: If the teacher's checkpoint does not exist.
-            ValueError: If it does not fit the teacher, or the teacher has another
-                number of classes than the student.
+            ValueError: If it does not fit the teacher, or teacher and student differ
+                in their number of classes.
         """
         super().init_weights()
         self.load_teacher()
@@ -248,8 +249,8 @@ class LogitDistiller(BaseModel):
 
         Raises:
             FileNotFoundError: If its checkpoint or its store does not exist.
-            ValueError: If the checkpoint does not fit the teacher, or the teacher has
-                another number of classes than the student.
+            ValueError: If the checkpoint does not fit the teacher, or teacher and
+                student differ in their number of classes.
         """
         self.teacher.load(self.student)
         classes = layer_channels(self._last_layer())[1]
@@ -271,13 +272,13 @@ class LogitDistiller(BaseModel):
         if self.kendall_tau_rows > 0:
             raise ValueError(
                 'kendall_tau_rows needs every logit of the teacher, but the store '
-                'keeps the largest only (top_k). Set kendall_tau_rows=0.'
+                'keeps only the largest (top_k). Set kendall_tau_rows=0.'
             )
         for name, loss in self.named_losses():
             if loss.check_top_k() != tau:
                 raise ValueError(
                     f'losses.{name} has tau={loss.tau}, but the store keeps the mass '
-                    f'of small logits at tau={tau}. Set that, or store the logits '
+                    f'of small logits at tau={tau}. Set tau={tau}, or store the logits '
                     f'again with --tau {loss.tau}.'
                 )
 
@@ -287,7 +288,7 @@ class LogitDistiller(BaseModel):
         data_samples: list[Any] | None = None,
         mode: str = 'tensor',
     ) -> Any:
-        """In mode 'loss' the distiller's losses, else what the student gives.
+        """Return the distiller's losses in mode 'loss', else the student's output.
 
         Args:
             inputs (Tensor): Preprocessed images, shape (N, channels, H, W).
@@ -296,7 +297,7 @@ class LogitDistiller(BaseModel):
             mode (str): 'loss', 'predict' or 'tensor'. Defaults to 'tensor'.
 
         Returns:
-            dict[str, Tensor] | list | Tensor: As of the student.
+            dict[str, Tensor] | list | Tensor: As the student returns it.
         """
         if mode == 'loss':
             assert data_samples is not None
@@ -304,7 +305,7 @@ class LogitDistiller(BaseModel):
         return self.student(inputs, data_samples, mode=mode)
 
     def loss(self, inputs: Tensor, data_samples: list[Any]) -> dict[str, Any]:
-        """The student's own losses, the distillation losses, and how they agree.
+        """Compute the student's own losses, the distillation losses and statistics.
 
         Args:
             inputs (Tensor): Preprocessed images, shape (N, channels, H, W).
@@ -312,8 +313,8 @@ class LogitDistiller(BaseModel):
 
         Returns:
             dict[str, Tensor]: Scalars. Those with 'loss' in their name are summed. A
-            student's own that is just called 'loss' becomes 'loss_task': the sum
-            gets that name in the log.
+            loss of the student named just 'loss' becomes 'loss_task', because the
+            log calls the sum 'loss'.
 
         Raises:
             RuntimeError: If the teacher's logits are not finite, or the student's
@@ -353,7 +354,7 @@ class LogitDistiller(BaseModel):
         return losses | distill | statistics
 
     def _begin(self, images: int, task: Mapping[str, Any]) -> None:
-        """Prepare in the first step, when the Runner has set everything up."""
+        """Finish the setup in the first step, once the Runner is ready."""
         if self._begun:
             return
         self._begun = True
@@ -365,24 +366,24 @@ class LogitDistiller(BaseModel):
         logged += self._statistics_of_losses()
         if self.kendall_tau_rows > 0:
             logged.append('kendall_tau')
-        if task:  # or its names show when an image has a label
+        if task:  # else their names are known once an image has a label
             forget_stale_losses(logged)
 
     def _check_labels(self, rows: LogitRows | LogitStrips) -> None:
         needy = [name for name, loss in self.named_losses() if loss.needs_labels]
         if rows.labels is None and needy and len(rows) > 0:
             raise ValueError(
-                f'Losses {needy} need one label an image or pixel, but images of the '
-                'batch have none. Remove the losses, or the images; MCLDLoss does '
-                'without category and mask_same_class.'
+                f'Losses {needy} need one label per image or pixel, but some images '
+                'in the batch have none. Remove the losses or the images; MCLDLoss '
+                'needs no labels without category and mask_same_class.'
             )
 
     def _ask_teacher(
         self, inputs: Tensor, data_samples: list[Any]
     ) -> tuple[Tensor | list[Tensor | None], Tensor | None] | None:
-        """The teacher's logits, or those of several; None while it rests.
+        """Run one or more teachers; return None while distillation is off.
 
-        Beside them the classes of the largest, if only those are known.
+        The second item holds the classes of the largest logits if only those are known.
         """
         if not self.distils:
             return None
@@ -395,15 +396,15 @@ class LogitDistiller(BaseModel):
         return logits, top
 
     def teacher_predictions(self, inputs: Tensor, data_samples: list[Any]) -> list[Any]:
-        """What the teacher predicts, as the toolbox's evaluators take it.
+        """Return the teacher's predictions in the form that the evaluators take.
 
         Args:
             inputs (Tensor): Preprocessed images, shape (N, channels, H, W).
             data_samples (list): The toolbox's data samples.
 
         Returns:
-            list: Data samples with predictions. Those of several teachers are of their
-            average.
+            list: Data samples with predictions, of the average if there are several
+            teachers.
         """
         if self.teacher.predicts:
             samples = self.teacher.predict(inputs, data_samples)
@@ -441,8 +442,8 @@ class LogitDistiller(BaseModel):
         taken = [name for name in self.losses if f'loss_{name}' in losses]
         if taken:
             raise ValueError(
-                f'The student has losses of its own that are named like {taken}. Give '
-                'the distillation losses other names.'
+                f'The student already has losses named like {taken}. Give the '
+                'distillation losses other names.'
             )
         return losses
 
@@ -456,7 +457,7 @@ class LogitDistiller(BaseModel):
         }
 
     def _statistics_of_losses(self) -> dict[str, Tensor]:
-        # mmengine adds up whatever has 'loss' in its name.
+        # mmengine sums everything with 'loss' in its name.
         return {
             f'{name}_{key}'.replace('loss', 'distill'): value
             for name, loss in self.named_losses()
@@ -465,23 +466,23 @@ class LogitDistiller(BaseModel):
 
     @property
     def head(self) -> nn.Module:
-        """The student's head, where mmpretrain's ``SwitchRecipeHook`` looks for it."""
+        """The student's head, which mmpretrain's ``SwitchRecipeHook`` looks up here."""
         return self.student.head
 
     @property
     def out_channels(self) -> int:
-        """The student's classes, where mmseg's test-time augmentation looks."""
+        """The student's classes, which mmseg's test-time augmentation reads here."""
         return self.student.out_channels
 
     def get_layer_depth(self, param_name: str) -> tuple[int, int]:
-        """Depth of a parameter, for layer-wise learning rates; as of the student.
+        """Return the depth of a parameter for layer-wise learning rates.
 
         Args:
             param_name (str): Name of a parameter of the distiller.
 
         Returns:
-            tuple[int, int]: Its depth, and the number of depths. The auxiliary head
-            is as deep as the student's own.
+            tuple[int, int]: Its depth in the student, and the number of depths. The
+            auxiliary head has the depth of the student's last layer.
         """
         name = param_name.removeprefix('student.')
         if name == param_name:
@@ -495,7 +496,7 @@ class LogitDistiller(BaseModel):
         return self
 
     def __deepcopy__(self, memo: dict) -> LogitDistiller:
-        """A copy, as EMA makes it, shares the teacher but does not move it."""
+        """Copy the model for EMA; the copy shares the teacher, but never moves it."""
         copied = type(self).__new__(type(self))
         memo[id(self)] = copied
         copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
@@ -505,12 +506,12 @@ class LogitDistiller(BaseModel):
     def _load_from_state_dict(
         self, state_dict: dict, prefix: str, *args: Any, **kwargs: Any
     ) -> None:
-        """Take the checkpoint of a plain student too, as for testing."""
+        """Also accept the checkpoint of a plain student, for testing for example."""
         student = f'{prefix}student.'
         if not any(key.startswith(student) for key in state_dict):
             for key in [key for key in state_dict if key.startswith(prefix)]:
                 state_dict[student + key.removeprefix(prefix)] = state_dict.pop(key)
-            # What a plain student does not have stays as it is.
+            # Keep everything that a plain student does not have.
             for key, value in self.state_dict(prefix=prefix).items():
                 if not key.startswith(student):
                     state_dict[key] = value
@@ -519,52 +520,52 @@ class LogitDistiller(BaseModel):
 
 @torch.no_grad()
 def _agreement(student: Tensor, teacher: Tensor) -> Tensor:
-    """Share of rows with the same top-1 class."""
+    """Return the share of rows with the same top-1 class."""
     same = student.argmax(1) == teacher.argmax(1)
     return same.sum() / max(1, len(student))
 
 
 def _agreement_of_rows(rows: LogitRows) -> Tensor:
-    """That of student and teacher."""
+    """Return the agreement of student and teacher."""
     return _agreement(rows.student, rows.teacher)
 
 
 @torch.no_grad()
 def _mean_tau(rows: LogitRows | LogitStrips, count: int) -> Tensor:
-    """Kendall's tau, mean over so many rows at most, drawn at random."""
+    """Return the mean Kendall's tau over at most ``count`` random rows."""
     if len(rows) > count:
-        # Evenly spread ones would be pixels of a single column.
+        # Evenly spaced rows could all lie in one column of pixels.
         draw = torch.Generator().manual_seed(0)
         some = torch.randint(len(rows), (count,), generator=draw)
         rows = rows.take(some.to(rows.source('main').device))
     student, teacher = rows.whole.student, rows.whole.teacher
-    if not student.isfinite().all():  # which a gradient scaler may mend
+    if not student.isfinite().all():  # a gradient scaler may recover from this
         return student.new_tensor(math.nan)
     return kendall_tau(student, teacher).sum() / max(1, len(student))
 
 
 def _each(value: Any, fn: Callable[[Tensor], Tensor]) -> Any:
-    """Apply to a loss, or to each of a list of losses."""
+    """Apply a function to a loss, or to each of a list of losses."""
     return fn(value) if isinstance(value, Tensor) else [fn(part) for part in value]
 
 
 def _build_losses(losses: Mapping[str, dict], known: dict[str, int]) -> nn.ModuleDict:
     if not isinstance(losses, Mapping) or not losses:
         raise ValueError(
-            'losses must name at least one loss, as '
+            'losses must name at least one loss, such as '
             f"losses=dict(kd=dict(type='KDLoss')), but got {losses!r}."
         )
     built = nn.ModuleDict()
     for name, settings in losses.items():
         if name == 'task':
             raise ValueError(
-                "A loss may not be named 'task': in the log loss_task is the student's "
-                'own loss. Give it another name.'
+                "A loss may not be named 'task': in the log, loss_task is the "
+                "student's own loss. Give it another name."
             )
         if not name or '.' in name or hasattr(built, name):
             raise ValueError(
-                f'A loss may not be named {name!r}, which torch uses for other things. '
-                'Give it another name.'
+                f'A loss may not be named {name!r}, which torch does not allow or '
+                'already uses. Give it another name.'
             )
         built[name] = build_part(settings, f'losses.{name}', known)
         if not isinstance(built[name], LogitLoss):

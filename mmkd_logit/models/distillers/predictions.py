@@ -1,4 +1,4 @@
-"""Collects features and logits of a classifier on a sample of a dataset."""
+"""Features and logits of a classifier on a sample of a dataset."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ class Predictions(NamedTuple):
     """Features, logits and labels of N images or pixels, on the CPU.
 
     Attributes:
-        features (Tensor): What goes into the last layer, shape (N, D).
-        logits (Tensor): What comes out of it, shape (N, C).
+        features (Tensor): Input of the last layer, shape (N, D).
+        logits (Tensor): Its output, shape (N, C).
         labels (Tensor): Class indices, shape (N,).
-        parameters (int): How many the model has; 0 if it does not tell. Defaults to 0.
+        parameters (int): Number of parameters of the model; 0 if unknown. Defaults
+            to 0.
     """
 
     features: Tensor
@@ -32,25 +33,25 @@ class Predictions(NamedTuple):
 
 
 def find_classifier(model: BaseModel, who: str) -> tuple[BaseModel, str]:
-    """The classifier that is deployed, and the name of its last layer.
+    """Find the classifier to be deployed and the name of its last layer.
 
     Args:
-        model (BaseModel): A classifier, or a distiller, whose student it is.
-        who (str): Who asks, for the message.
+        model (BaseModel): A classifier, or a distiller, whose student is taken.
+        who (str): Name of the caller, for messages.
 
     Returns:
-        tuple[BaseModel, str]: The classifier, and such as ``'head.fc'``.
+        tuple[BaseModel, str]: The classifier and the layer, such as ``'head.fc'``.
 
     Raises:
-        TypeError: If it is no classifier, or its last layer is not linear.
+        TypeError: If it is not a classifier, or its last layer is not linear.
     """
     name = None
     if isinstance(model, LogitDistiller):
         model, name = model.student, model.logit_layer
     if task_of(model) is not ClassificationTask:
         raise TypeError(
-            f'{who} needs a classifier, with one prediction an image, but the model is '
-            f'a {type(model).__name__}.'
+            f'{who} needs a classifier, with one prediction per image, but the model '
+            f'is a {type(model).__name__}.'
         )
     try:
         name = find_logit_layer(model, name)
@@ -68,11 +69,11 @@ def find_classifier(model: BaseModel, who: str) -> tuple[BaseModel, str]:
 
 
 def sample_indices(size: int, most: int) -> list[int]:
-    """A random sample of a dataset, the same in every call.
+    """Draw a random sample of a dataset, the same in every call.
 
     Args:
         size (int): Number of images in the dataset.
-        most (int): Largest number of images in the sample.
+        most (int): Maximum number of images in the sample.
 
     Returns:
         list[int]: Indices of the images, in ascending order.
@@ -84,15 +85,15 @@ def sample_indices(size: int, most: int) -> list[int]:
 def sample_loader(
     dataset: Dataset, indices: Sequence[int], like: DataLoader
 ) -> DataLoader:
-    """Load some images of a dataset.
+    """Build a loader of selected images of a dataset.
 
     Args:
         dataset (Dataset): The dataset.
-        indices (Sequence[int]): Which images.
-        like (DataLoader): Whose batch size, workers and collation are taken.
+        indices (Sequence[int]): Indices of the images.
+        like (DataLoader): Loader whose batch size, workers and collation are used.
 
     Returns:
-        DataLoader: In the order of the indices.
+        DataLoader: Loads the images in the order of the indices.
     """
     return DataLoader(
         Subset(dataset, indices),
@@ -104,21 +105,21 @@ def sample_loader(
 
 @torch.no_grad()
 def predict(model: BaseModel, layer: str, loader: DataLoader) -> Predictions:
-    """Features and logits of all images of a loader, in evaluation mode.
+    """Compute features and logits of all images of a loader, in evaluation mode.
 
-    Every layer is left in the mode that it was in.
+    Afterwards every layer is back in the mode that it was in.
 
     Args:
         model (BaseModel): A classifier of mmpretrain.
         layer (str): Name of its last layer, such as ``'head.fc'``.
-        loader (DataLoader): Gives images with one label each; at least one.
+        loader (DataLoader): Loads at least one image, with one label each.
 
     Returns:
         Predictions: In the order of the loader.
 
     Raises:
-        ValueError: If an image has not exactly one label, or the last layer takes
-            more than one feature an image.
+        ValueError: If an image does not have exactly one label, or the last layer
+            takes more than one feature vector per image.
     """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
@@ -132,8 +133,8 @@ def predict(model: BaseModel, layer: str, loader: DataLoader) -> Predictions:
                 model(data['inputs'], data['data_samples'], mode='tensor')
             if tap.feature.ndim != 2:
                 raise ValueError(
-                    f'The last layer {layer} must take features (images, size), but '
-                    f'got the shape {tuple(tap.feature.shape)}.'
+                    f'The last layer {layer} must take features of shape (images, '
+                    f'size), but got {tuple(tap.feature.shape)}.'
                 )
             parts.append((tap.feature.float().cpu(), tap.logits.float().cpu(), labels))
     finally:
@@ -145,18 +146,18 @@ def predict(model: BaseModel, layer: str, loader: DataLoader) -> Predictions:
 
 @torch.no_grad()
 def predict_as_teacher(model: LogitDistiller, loader: DataLoader) -> Predictions:
-    """Logits of a distiller's teacher, whatever library it is of.
+    """Compute the logits of a distiller's teacher, whatever library it is from.
 
     Args:
-        model (LogitDistiller): Of classifiers, its teacher loaded.
-        loader (DataLoader): Gives images with one label each; at least one.
+        model (LogitDistiller): A distiller of classifiers, with its teacher loaded.
+        loader (DataLoader): Loads at least one image, with one label each.
 
     Returns:
-        Predictions: In the order of the loader. Its features have the shape (N, 0):
-        where they are is not known.
+        Predictions: In the order of the loader. The features have shape (N, 0),
+        because the layer that outputs them is not known.
 
     Raises:
-        ValueError: If an image has not exactly one label.
+        ValueError: If an image does not have exactly one label.
     """
     parts = []
     for batch in loader:
@@ -173,7 +174,7 @@ def _labels(data_samples: Sequence[Any]) -> Tensor:
     labels = [sample.get('gt_label') for sample in data_samples]
     if any(label is None or label.numel() != 1 for label in labels):
         raise ValueError(
-            'Every image must have exactly one label (gt_label), but the dataset '
-            'gives some that have none or several.'
+            'Every image must have exactly one label (gt_label), but some images of '
+            'the dataset have none or several.'
         )
     return torch.cat([label.reshape(1) for label in labels]).cpu()

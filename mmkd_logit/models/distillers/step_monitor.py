@@ -1,4 +1,4 @@
-"""Notices steps and runs that cannot learn, and says so once."""
+"""One-time warnings about steps and runs that cannot learn."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch.nn.functional import cross_entropy
 
 from mmkd_logit.structures import LogitRows, LogitStrips
 
-# How often, and on how many rows at most, the logits of the student are measured.
+# Steps between measurements of the student's logits, and maximum number of rows.
 _INTERVAL = 10
 _MOST_ROWS = 4096
-# A student has diverged whose logits are so many times as long as its teacher's while
-# its cross entropy is so many times that of guessing.
+# A student has diverged if the norm of its logits exceeds the teacher's by the first
+# factor, and its cross entropy exceeds that of guessing by the second.
 _TOO_LONG = 10.0
 _TOO_WRONG = 2.0
 
@@ -25,9 +25,9 @@ _TOO_WRONG = 2.0
 class StepMonitor:
     """Watches the logits of each training step.
 
-    A teacher whose logits are not finite ends training. What a run may recover from is
-    a warning, said once: a step without rows, and logits of the student that are not
-    finite, or far longer than the teacher's and wrong. Nothing here waits for the
+    Non-finite logits of the teacher end training. Anything that a run may recover from
+    is a warning, given once: a step without rows, and student logits that are not
+    finite, or wrong and of a norm far above the teacher's. Nothing here waits for the
     student's forward pass on a GPU.
 
     Args:
@@ -41,7 +41,7 @@ class StepMonitor:
         self._measured: _Later | None = None
 
     def __deepcopy__(self, memo: dict) -> StepMonitor:
-        """A copy of the model watches its own steps."""
+        """Return a new monitor: a copy of the model watches its own steps."""
         return StepMonitor(self._teacher)
 
     def see_teacher(self, logits: Sequence[Tensor]) -> None:
@@ -61,15 +61,15 @@ class StepMonitor:
         ):
             raise RuntimeError(
                 f'{self._teacher} gave logits that are not finite at iteration '
-                f'{_iteration()}. The student and its losses are not the cause: look '
-                "at the teacher's checkpoint, its normalization, and its dtype."
+                f'{_iteration()}. The student and its losses are not the cause: check '
+                "the teacher's checkpoint, normalization and dtype."
             )
         del self._logits, self._sum
         if len(rows) == 0:
             self._say_once(
                 'no rows',
-                'no label of the batch counts, so that this step learns nothing. If '
-                'this is not a rare image, check ignore_index, reduce_zero_label and '
+                'no label of the batch counts, so this step learns nothing. Unless '
+                'this is a rare exception, check ignore_index, reduce_zero_label and '
                 'the label files.',
             )
         self._watch_student(rows)
@@ -99,7 +99,7 @@ class StepMonitor:
         elif times > _TOO_LONG and entropy > _TOO_WRONG * guessing:
             self._say_once(
                 'diverged',
-                f"the student's logits are {times:.0f} times as long as the teacher's, "
+                f"the norm of the student's logits is {times:.0f} times the teacher's, "
                 f'and its cross entropy is {entropy:.1f}, where guessing has '
                 f'{guessing:.1f}: the run has probably diverged. {remedy}',
             )
@@ -116,13 +116,13 @@ class StepMonitor:
 
 @torch.no_grad()
 def _measure(rows: LogitRows | LogitStrips) -> Tensor:
-    """Mean length of both logits, and cross entropy, NaN without labels."""
+    """Return the mean norm of both logits and the cross entropy, NaN without labels."""
     device = rows.source('main').device
     some = rows.take(torch.arange(min(len(rows), _MOST_ROWS), device=device))
     student, teacher, labels = some.student.float(), some.teacher, some.labels
     entropy = student.new_tensor(math.nan)
     if labels is not None:
-        # A label can say that an image has none.
+        # A label can be a placeholder for none.
         known = (labels >= 0) & (labels < student.shape[1])
         each = cross_entropy(student, labels * known, reduction='none') * known
         entropy = each.sum() / known.sum()
@@ -131,7 +131,7 @@ def _measure(rows: LogitRows | LogitStrips) -> Tensor:
 
 
 class _Later:
-    """A value on its way to the CPU; to ask for it waits for no later work."""
+    """A value on its way to the CPU; reading it waits for no later work."""
 
     def __init__(self, value: Tensor) -> None:
         self._value = value.detach().to('cpu', non_blocking=True)
@@ -147,10 +147,10 @@ class _Later:
 
 
 def images_per_epoch(batch: int) -> int | None:
-    """Number of training images that an epoch of this run sees, if it is known.
+    """Return the number of training images per epoch of this run; None if unknown.
 
     Args:
-        batch (int): Images a step, of all processes.
+        batch (int): Images per step, over all processes.
     """
     info = MessageHub.get_current_instance().runtime_info
     epochs, iterations = info.get('max_epochs'), info.get('max_iters')
@@ -158,12 +158,12 @@ def images_per_epoch(batch: int) -> int | None:
 
 
 def forget_stale_losses(logged: Iterable[str]) -> None:
-    """Drop losses from the log that a resumed run has and this one has not.
+    """Drop losses from the log that only the resumed run had.
 
-    mmengine would repeat their last value for ever.
+    mmengine would repeat their last value forever.
 
     Args:
-        logged (Iterable[str]): What this run logs in a step.
+        logged (Iterable[str]): Names that this run logs in a step.
     """
     scalars = MessageHub.get_current_instance().log_scalars
     kept = {'train/loss_scale', *(f'train/{name}' for name in logged)}
@@ -179,9 +179,9 @@ def forget_stale_losses(logged: Iterable[str]) -> None:
         names = ', '.join(key.removeprefix('train/') for key in stale)
         print_log(
             f'This run was resumed from another method: its checkpoint has logged '
-            f'{names}, which this config does not have. Its weights, optimizer and '
+            f'{names}, which this config does not have. Weights, optimizer and '
             'epoch are kept, and those losses are dropped from the log. To start a new '
-            'run from the weights, set load_from in place of --resume.',
+            'run from the weights, set load_from instead of --resume.',
             logger='current',
             level=logging.WARNING,
         )

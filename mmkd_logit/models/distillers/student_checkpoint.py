@@ -1,4 +1,4 @@
-"""Takes the plain student out of what a distiller saves."""
+"""Extraction of the plain student from a distiller's checkpoint."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PREFIX = 'student.'
 
 
 def student_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of the student alone, under the names of the plain model.
+    """Return the weights of the student alone, under the names of the plain model.
 
     Args:
         weights (Mapping[str, Tensor]): ``state_dict`` of a :class:`LogitDistiller`.
@@ -29,7 +29,7 @@ def student_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
     if not student:
         raise ValueError(
-            "These are not the weights of a distiller: no name begins with 'student.', "
+            "These are not the weights of a distiller: no name begins with 'student.'; "
             f'the first is {next(iter(weights), None)!r}.'
         )
     return student
@@ -38,7 +38,7 @@ def student_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def student_checkpoint(
     weights: Mapping[str, Tensor], meta: Mapping[str, Any]
 ) -> dict[str, dict]:
-    """A checkpoint that the toolboxes load without this package.
+    """Make a checkpoint that the toolboxes load without this package.
 
     Args:
         weights (Mapping[str, Tensor]): ``state_dict`` of a :class:`LogitDistiller`.

@@ -1,4 +1,4 @@
-"""The config of the plain student, for use without this package."""
+"""Config of the plain student, for use without this package."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from mmkd_logit.views import without_views
 
 _OURS = 'mmkd_logit.'
 _LOOPS = ('train', 'val', 'test')
-# Of the run that made the student, not of the student.
+# Keys that concern the run that trained the student, not the student.
 _OF_THE_RUN = ('load_from', 'launcher', 'method', 'resume', 'work_dir')
 
 
 def student_config(cfg: Mapping[str, Any]) -> str:
-    """Config of the student, with no base and nothing of this package in it.
+    """Return the config of the student, without base files and without this package.
 
     It builds, tests and trains the plain student. Loops over datasets of this package
     are left out, as are its hooks and optimizer wrappers.
@@ -29,16 +29,16 @@ def student_config(cfg: Mapping[str, Any]) -> str:
         cfg (Config | dict): Config of the distiller's run.
 
     Returns:
-        str: The text of a Python config file. If the student's own network is one of
-        this package, it stays, and the first line says so.
+        str: The text of a Python config file. If the student's network is from this
+        package, it stays, and the first line says so.
 
     Raises:
         ValueError: If the config is not that of a distiller.
     """
     if not is_distiller(cfg.get('model') or {}):
         raise ValueError(
-            'The config of a student is taken from that of its distiller, but the '
-            f'model of this config is a {(cfg.get("model") or {}).get("type")}.'
+            "The config of a student is taken from its distiller's, but the model of "
+            f'this config is a {(cfg.get("model") or {}).get("type")}.'
         )
     plain = {
         key: _by_name(value) for key, value in cfg.items() if key not in _OF_THE_RUN
@@ -55,7 +55,7 @@ def student_config(cfg: Mapping[str, Any]) -> str:
         ):
             for part in ('dataloader', 'cfg', 'evaluator', 'pipeline'):
                 plain.pop(f'{loop}_{part}', None)
-            if loop == 'train':  # they come and go together
+            if loop == 'train':  # mmengine wants all of them or none
                 plain.pop('optim_wrapper', None)
                 plain.pop('param_scheduler', None)
     hooks = plain.get('default_hooks') or {}
@@ -82,17 +82,17 @@ def student_config(cfg: Mapping[str, Any]) -> str:
                 for name, value in paramwise['custom_keys'].items()
             }
     note = (
-        'it needs mmkd_logit, whose network it is'
+        'it needs mmkd_logit, which defines its network'
         if _is_ours(plain['model'])
         else 'it needs the OpenMMLab packages only'
     )
     return (
-        f'# The plain student of a distilled run; {note}.\n' + Config(plain).pretty_text
+        f'# The plain student of a distillation; {note}.\n' + Config(plain).pretty_text
     )
 
 
 def _by_name(value: Any) -> Any:
-    """A copy of a config, with the names of classes and functions in their place."""
+    """Copy a config, with classes and functions replaced by their names."""
     if isinstance(value, Mapping):
         return {key: _by_name(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -103,7 +103,7 @@ def _by_name(value: Any) -> Any:
 
 
 def _is_ours(value: Any) -> bool:
-    """Whether a config names a class of this package anywhere."""
+    """Return whether a config names a class of this package anywhere."""
     if isinstance(value, Mapping):
         return value.get('_scope_') == 'mmkd_logit' or any(
             map(_is_ours, value.values())
@@ -114,16 +114,16 @@ def _is_ours(value: Any) -> bool:
 
 
 def parse_config(text: str) -> dict[str, Any]:
-    """Read the text of a config as a checkpoint holds it, without running it.
+    """Parse the text of a config from a checkpoint without running it.
 
     Args:
         text (str): Assignments of literals and ``dict(...)``, as mmengine dumps them.
 
     Returns:
-        dict[str, Any]: The values by their names.
+        dict[str, Any]: The values by name.
 
     Raises:
-        ValueError: If there is anything else in it.
+        ValueError: If the text contains anything else.
     """
     values: dict[str, Any] = {}
     try:
@@ -137,7 +137,7 @@ def parse_config(text: str) -> dict[str, Any]:
     except (SyntaxError, ValueError, RecursionError) as error:
         raise ValueError(
             f'The config in the checkpoint holds more than plain values: {error}. '
-            'Name the config file with --config.'
+            'Pass the config file with --config.'
         ) from error
     return values
 

@@ -1,4 +1,4 @@
-"""Finds the distiller in what a Runner trains."""
+"""Access to the distiller in a Runner's model."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from mmkd_logit.models.distillers.logit_distiller import LogitDistiller
 def distiller_in(
     model: nn.Module, who: str, remedy: str = 'Remove the hook from this config.'
 ) -> LogitDistiller:
-    """The distiller, without its wrapper.
+    """Return the distiller without its wrapper.
 
     Args:
         model (nn.Module): The model of a Runner, in its wrapper if it has one.
-        who (str): Who asks, for the message.
+        who (str): Name of the caller, for the message.
         remedy (str): What to do if it is another model, for the message. Defaults to
-            that of a hook.
+            the advice for a hook.
 
     Returns:
         LogitDistiller: The model.

@@ -1,4 +1,4 @@
-"""The frozen teacher, or several, outside the module tree."""
+"""One or more frozen teachers, outside the module tree."""
 
 from mmkd_logit.models.teachers.build import build_teacher
 from mmkd_logit.models.teachers.ensemble import Teachers

@@ -1,4 +1,4 @@
-"""Which kind of teacher settings ask for."""
+"""Construction of a teacher from its settings."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from mmkd_logit.views import without_view_keys
 
 
 def build_teacher(settings: Any, average: str = 'logits') -> Any:
-    """The teacher of its settings: a model, several, or a store of logits.
+    """Build a teacher from its settings: one model, several, or stored logits.
 
     Args:
-        settings (dict | list[dict]): Settings of :class:`Teacher`, and ``cache``,
-            ``views``, ``view_seed`` and ``check_images``; or a list of those of
-            :class:`Teachers`.
-        average (str): What is averaged of several. Defaults to 'logits'.
+        settings (dict | list[dict]): Settings of :class:`Teacher`, with ``cache``,
+            ``views``, ``view_seed`` and ``check_images`` in addition; or a list, the
+            settings of :class:`Teachers`.
+        average (str): What is averaged over several teachers. Defaults to 'logits'.
 
     Returns:
-        Teacher | Teachers | StoredTeacher: Not loaded yet.
+        Teacher | Teachers | StoredTeacher: The teacher, not loaded yet.
 
     Raises:
         TypeError: If there is an unknown key.
-        ValueError: If a setting is out of its range.
+        ValueError: If a setting is out of range.
     """
     if isinstance(settings, list | tuple):
         return Teachers(settings, average)
     if not isinstance(settings, Mapping):
         raise ValueError(
-            'teacher must be a dict of a config and a checkpoint, or a list of such '
-            f'dicts, but got {settings!r}. To train the student alone, train its own '
-            'config.'
+            'teacher must be a dict with a config and a checkpoint, or a list of such '
+            f'dicts, but got {settings!r}. To train the student alone, train with its '
+            'own config.'
         )
     if average != 'logits':
         raise ValueError(

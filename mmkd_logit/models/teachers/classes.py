@@ -1,4 +1,4 @@
-"""Which classes of a teacher are those of the student."""
+"""Matching of the teacher's classes with the student's."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ def match_classes(
     their_classes: int | None,
     their_names: Names | None,
 ) -> list[int] | None:
-    """The teacher's class of each class of the student.
+    """Match each class of the student with a class of the teacher.
 
-    The softmax over some of the teacher's logits is its softmax over all classes,
-    renormalized to those: a subset loses nothing.
+    The softmax over a subset of the teacher's logits is its softmax over all classes,
+    renormalized to the subset: nothing is lost.
 
     Args:
-        class_map (Any): For each class of the student in order, an index or a name of
-            the teacher's; 'names': the class of the same name; a dict: the teacher's
-            names by the student's, others by the same name. None: they are the same.
+        class_map (Any): A list with the index or name of the teacher's class for each
+            class of the student, in order; 'names': match by name; a dict: maps names
+            of the student to names of the teacher, all others match by name. None: the
+            classes are the same.
         who (str): The teacher's name, for messages.
-        classes (int): Number of the student's classes.
+        classes (int): Number of classes of the student.
         names (Sequence[str], optional): Their names.
-        their_classes (int, optional): Number of the teacher's classes; None if it shows
-            in the first step only.
+        their_classes (int, optional): Number of classes of the teacher; None if unknown
+            until the first step.
         their_names (Sequence[str], optional): Their names.
 
     Returns:
-        list[int] | None: An index of the teacher's for each class of the student; None
-        if they are the same.
+        list[int] | None: Index of the teacher's class for each class of the student;
+        None if the classes are the same.
 
     Raises:
-        ValueError: If they are not the same and there is no map, or the map does not
-            fit.
+        ValueError: If they differ and there is no map, or the map does not fit.
     """
     if their_classes is None and their_names:
         their_classes = len(their_names)
@@ -65,12 +65,12 @@ def match_classes(
     else:
         raise ValueError(
             "teacher.class_map must be 'names', a dict of names, or a list with an "
-            f'index or a name for each class of the student, but got {class_map!r}.'
+            f'index or name for each class of the student, but got {class_map!r}.'
         )
     if len(found) != classes:
         raise ValueError(
             f'teacher.class_map has {len(found)} classes, but the student {classes}. '
-            'It must have one entry for each class of the student, in their order.'
+            'It must have one entry for each class of the student, in order.'
         )
     most = their_classes
     bad = [each for each in found if each < 0 or (most is not None and each >= most)]
@@ -82,8 +82,8 @@ def match_classes(
     twice = [each for each, count in Counter(found).items() if count > 1]
     if twice:
         raise ValueError(
-            f"teacher.class_map takes the teacher's classes {twice[:_MOST]} more than "
-            'once. Each class of the student needs one of its own.'
+            f"teacher.class_map uses the teacher's classes {twice[:_MOST]} more than "
+            'once. Each class of the student needs its own.'
         )
     return found
 
@@ -98,14 +98,14 @@ def _index(entry: Any, place: int, who: str, their_names: Names | None) -> int:
     if not their_names:
         raise ValueError(
             f'teacher.class_map[{place}] is the name {entry!r}, but {who} does not '
-            'name its classes. Write indices.'
+            'name its classes. Use indices.'
         )
     fulls, firsts = _places(their_names, _plain), _places(their_names, _first)
     found = fulls.get(_plain(entry), firsts.get(_plain(entry)))
     if found is None:
         raise ValueError(
-            f'teacher.class_map[{place}] is {entry!r}, which is no class of {who}, or '
-            f'more than one. Its classes begin with {_listed(their_names)}.'
+            f'teacher.class_map[{place}] is {entry!r}, which is not a class of {who}, '
+            f'or more than one. Its classes begin with {_listed(their_names)}.'
         )
     return found
 
@@ -118,11 +118,11 @@ def _by_names(
         remedy = (
             'Write teacher.class_map as a list of indices.'
             if not their_names
-            else "The TeacherCheckHook tells the training set's names: add it to "
+            else "The TeacherCheckHook provides the training set's names: add it to "
             'default_hooks, or write teacher.class_map as a list.'
         )
         raise ValueError(
-            'teacher.class_map matches names, but those of the classes of '
+            'teacher.class_map matches names, but the class names of '
             f'{lacks} are not known. {remedy}'
         )
     unknown = [name for name in renamed if name not in names]
@@ -134,24 +134,24 @@ def _by_names(
     found, missing = match_class_names([renamed.get(n, n) for n in names], their_names)
     if missing:
         raise ValueError(
-            f'{len(missing)} of the {len(names)} classes have no counterpart of the '
-            f'same name in {who}: {_listed(missing)}. Its classes begin with '
-            f'{_listed(their_names)}. Name the counterparts in '
+            f'{len(missing)} of the {len(names)} classes have no class of the same '
+            f'name in {who}: {_listed(missing)}. Its classes begin with '
+            f'{_listed(their_names)}. Name the matching classes in '
             'teacher.class_map=dict(ours=theirs), or write a list of indices.'
         )
     return found
 
 
 def match_class_names(names: Names, their_names: Names) -> tuple[list[int], list[str]]:
-    """Find names among others, whatever their case, underscores and synonyms.
+    """Find names among others, regardless of case, underscores and synonyms.
 
     Args:
-        names (Sequence[str]): What is looked for.
-        their_names (Sequence[str]): Where.
+        names (Sequence[str]): Names to look for.
+        their_names (Sequence[str]): Names to search.
 
     Returns:
-        tuple[list[int], list[str]]: The places of those that are found, and those that
-        are not, or in more than one place.
+        tuple[list[int], list[str]]: The positions of the names found, and the names
+        that were not found or are ambiguous.
     """
     fulls, firsts = _places(their_names, _plain), _places(their_names, _first)
     ours = Counter(_first(name) for name in names)
@@ -168,7 +168,7 @@ def match_class_names(names: Names, their_names: Names) -> tuple[list[int], list
 
 
 def _places(names: Names, key: Callable[[str], str]) -> dict[str, int]:
-    """Places of names by their key, where no two have the same."""
+    """Map keys that only one name has to its position."""
     counts = Counter(map(key, names))
     return {key(n): i for i, n in enumerate(names) if counts[key(n)] == 1}
 
@@ -178,7 +178,7 @@ def _plain(name: str) -> str:
 
 
 def _first(name: str) -> str:
-    """The first synonym: of 'tench, Tinca tinca' it is 'tench'."""
+    """Return the first synonym: 'tench' for 'tench, Tinca tinca'."""
     return _plain(str(name).partition(',')[0])
 
 
@@ -189,8 +189,8 @@ def _proposal(names: Names | None, their_names: Names | None) -> str:
         return f'Its classes begin with {_listed(their_names)}.'
     found, missing = match_class_names(names, their_names)
     if not missing and len(set(found)) == len(found):
-        return "All names of the student's are among them: set class_map='names'."
-    return f'{len(found)} of {len(names)} names are among them; not {_listed(missing)}.'
+        return "They include all of the student's names: set class_map='names'."
+    return f'They include {len(found)} of {len(names)} names; not {_listed(missing)}.'
 
 
 def _listed(names: Names) -> str:

@@ -1,4 +1,4 @@
-"""What the header of a store says of a teacher."""
+"""Description of a teacher in the header of a store."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from mmkd_logit.models.teachers.sources import SOURCES, TOOLBOX
 from mmkd_logit.models.teachers.sources.openmmlab import model_config
 
 SHA = 'sha256'
-"""Where the description of a file holds its digest, None if it is not here."""
+"""Key of a file's digest in its description; None if the file is not here."""
 
-# Beside the model and its checkpoint, what decides which logits it gives. Nothing else
-# does: not how it runs, nor where its files are.
+# The settings that, besides the model and its checkpoint, determine the logits. How the
+# model runs and where its files are do not.
 _SETTINGS: dict[str, Any] = {
     'weights': None,
     'options': {},
@@ -30,25 +30,25 @@ _SETTINGS: dict[str, Any] = {
     'class_map': None,
 }
 _OF_FILES = ('cache_dir', 'local_files_only', 'token')
-# Without a checkpoint they take the weights that go with the name.
+# Without a checkpoint these use the pretrained weights of the named model.
 _HUBS = ('timm', 'huggingface')
 
 
 def describe_teacher(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What the header of a store says of a teacher, as far as the settings tell.
+    """Describe a teacher for the header of a store, as far as its settings allow.
 
     Args:
-        settings (dict): Those of a :class:`Teacher`, perhaps without its model or its
+        settings (dict): Those of a :class:`Teacher`, possibly without its model or its
             checkpoint.
 
     Returns:
         dict[str, Any]: ``model``, or the name of the library or the kind of file;
-        ``checkpoint``; and the settings that decide which logits it gives. Files are
-        there with their digests. Without a model, only the settings that are given.
+        ``checkpoint``; and the settings that determine the logits. Files are included
+        with their digests. Without a model, only the settings that are given.
 
     Raises:
         FileNotFoundError: If the config does not exist.
-        ValueError: If ``resize`` is out of its range.
+        ValueError: If ``resize`` is out of range.
     """
     given = {key: value for key, value in settings.items() if value is not None}
     sources = [key for key in SOURCES if key in given]
@@ -74,7 +74,7 @@ def describe_teacher(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _describe_file(source: str) -> dict[str, Any]:
-    """A file or a folder, and its digest if it is here."""
+    """Describe a file or a folder, with its digest if it exists here."""
     path, digest = Path(source).expanduser(), None
     if path.is_file():
         digest = sha256_of(path)
@@ -86,7 +86,7 @@ def _describe_file(source: str) -> dict[str, Any]:
 
 
 def digest_of_weights(module: nn.Module) -> str:
-    """SHA-256 of a model's weights, whatever file they come from."""
+    """Return the SHA-256 of a model's weights, whatever file they come from."""
     sha256 = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
         sha256.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())

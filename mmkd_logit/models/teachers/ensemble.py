@@ -1,4 +1,4 @@
-"""Several teachers, whose logits are averaged."""
+"""Several teachers whose logits are averaged."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class Teachers:
     """Several frozen teachers, each with its own preprocessing and classes.
 
     Args:
-        settings (Sequence[dict]): Those of each :class:`Teacher`, and ``weight``, its
-            share in the average, which defaults to 1.0, and ``name``, what the log
-            calls it, which defaults to its place. At weight 0 a teacher rests.
+        settings (Sequence[dict]): Those of each :class:`Teacher`, with two in addition:
+            ``weight``, its share in the average, defaults to 1.0, and ``name``, its
+            name in the log, to its position. A teacher of weight 0 does not run.
         average (str): 'logits': the mean of the logits; 'probabilities': the logarithm
             of the mean of their softmax. Defaults to 'logits'.
 
     Raises:
         TypeError: If a teacher has an unknown key.
-        ValueError: If there are fewer than two, two of one name, a weight is negative,
-            or all are 0, or ``average`` is unknown.
+        ValueError: If there are fewer than two teachers, two have the same name, a
+            weight is negative, all weights are 0, or ``average`` is unknown.
     """
 
     def __init__(self, settings: Sequence[dict], average: str = 'logits') -> None:
@@ -44,13 +44,13 @@ class Teachers:
         if len(settings) < 2:
             raise ValueError(
                 f'A list of teachers needs two or more, but got {len(settings)}. Write '
-                'one as a dict.'
+                'a single teacher as a dict.'
             )
         self.averages = average
         self.members: dict[str, Teacher] = {}
-        """The teachers, by their names."""
+        """The teachers by name."""
         self.weights: dict[str, float] = {}
-        """The share of each, before they are divided by their sum."""
+        """The weight of each, before division by their sum."""
         for place, each in enumerate(settings):
             self._add(each, place)
         if not any(self.weights.values()):
@@ -66,8 +66,8 @@ class Teachers:
         name, weight = settings.get('name', str(place)), settings.get('weight', 1.0)
         if not isinstance(name, str) or 'loss' in name or name in self.members:
             raise ValueError(
-                f"{where}.name must be a text without 'loss' in it, another for each "
-                f'teacher, but got {name!r}.'
+                f"{where}.name must be a string without 'loss' in it, different for "
+                f'each teacher, but got {name!r}.'
             )
         check_finite(f'{where}.weight', weight)
         if weight < 0:
@@ -75,8 +75,8 @@ class Teachers:
         of_views = [key for key in KEYS if key in settings]
         if of_views:
             raise ValueError(
-                f'{where}.{of_views[0]} cannot be set: views and stored logits are of '
-                'one teacher, in a dict. Remove it, or keep one teacher.'
+                f'{where}.{of_views[0]} cannot be set: views and stored logits need a '
+                'single teacher, in a dict. Remove it, or keep one teacher.'
             )
         own = {key: value for key, value in settings.items() if key not in _OWN}
         check_keys(Teacher, own, where)
@@ -88,7 +88,7 @@ class Teachers:
 
     @property
     def name(self) -> str:
-        """What messages call them."""
+        """Their names in messages."""
         return ' and '.join(each.name for each in self.members.values())
 
     @property
@@ -103,11 +103,11 @@ class Teachers:
 
     @property
     def predicts(self) -> bool:
-        """Whether they make predictions by themselves."""
+        """Whether they make predictions on their own."""
         return False
 
     def load(self, student: BaseModel) -> None:
-        """Build all and read their weights; see :meth:`Teacher.load`."""
+        """Build all teachers and load their weights; see :meth:`Teacher.load`."""
         if self.loaded:
             return
         for each in self.members.values():
@@ -128,7 +128,7 @@ class Teachers:
     def __call__(
         self, inputs: Tensor, data_samples: Sequence[Any] | None = None
     ) -> list[Tensor | None]:
-        """Logits of preprocessed images, of each teacher; None for one that rests."""
+        """Compute each teacher's logits of preprocessed images; None at weight 0."""
         return [
             each(inputs) if self.weights[name] else None
             for name, each in self.members.items()
@@ -136,11 +136,11 @@ class Teachers:
 
     @torch.no_grad()
     def average(self, logits: Sequence[Tensor | None]) -> Tensor:
-        """The mean of logits, weighted.
+        """Return the weighted average of the teachers' outputs.
 
         Args:
-            logits (Sequence[Tensor | None]): Those of each teacher, shape (N, C, ...);
-                None for one that rests.
+            logits (Sequence[Tensor | None]): Logits of each teacher, shape
+                (N, C, ...); None for one of weight 0.
 
         Returns:
             Tensor: The same shape, in float32 or wider.

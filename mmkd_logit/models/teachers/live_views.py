@@ -1,4 +1,4 @@
-"""A teacher that runs on views, to the bit as its stored logits are."""
+"""A live teacher on views, with the same logits, bit for bit, as stored ones."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from mmkd_logit.views import IN_SAMPLE, NO_VIEWS
 
 
 class FullBatch:
-    """Runs a model on batches of one size, the largest that it has met.
+    """Runs a model on batches of one size, the largest so far.
 
-    A product of few rows is rounded otherwise than one of many, so that the logits of
-    an image would depend on whether it is in the last batch of an epoch.
+    A matrix product of few rows is rounded differently from one of many rows, so the
+    logits of an image would depend on whether it is in the last batch of an epoch.
 
     Args:
-        run (Callable): Takes images of shape (N, ...), and gives N logits.
+        run (Callable): Takes images of shape (N, ...), and returns N rows of logits.
     """
 
     def __init__(self, run: Callable[[Tensor], Tensor]) -> None:
@@ -27,7 +27,7 @@ class FullBatch:
         self._size = 0
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        """Logits of a batch; a smaller one is filled up with its first image."""
+        """Run a batch; a smaller one is padded with copies of its first image."""
         count = len(inputs)
         self._size = max(self._size, count)
         if count < self._size:
@@ -37,7 +37,7 @@ class FullBatch:
 
 
 class ViewTeacher(Teacher):
-    """A teacher of a run whose training set shows views.
+    """A live teacher for a training set of views.
 
     Args:
         **common: The settings of :class:`Teacher`.
@@ -50,12 +50,12 @@ class ViewTeacher(Teacher):
     def __call__(
         self, inputs: Tensor, data_samples: Sequence[Any] | None = None
     ) -> Tensor:
-        """Logits of preprocessed images, see :class:`Teacher`.
+        """Compute the logits of preprocessed images, see :class:`Teacher`.
 
         Raises:
-            ValueError: If the data samples are no views.
+            ValueError: If the data samples are not views.
         """
-        if data_samples is None:  # those of validation are no views
+        if data_samples is None:  # validation images are not views
             return super().__call__(inputs)
         if data_samples[0].get(IN_SAMPLE) is None:
             raise ValueError(NO_VIEWS)

@@ -1,4 +1,4 @@
-"""Turns what the student's data preprocessor gives into what the teacher expects."""
+"""Conversion from the student's normalization of images to the teacher's."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Statistics: TypeAlias = tuple[Tensor | Sequence[float], Tensor | Sequence[float]
 
 @dataclass
 class Renormalize:
-    """``x * scale + shift`` per channel, after an optional flip of the channels.
+    """Computes ``x * scale + shift`` per channel, optionally after flipping channels.
 
-    Blends of images (mixup, CutMix) commute with it.
+    It commutes with the blending of images (mixup, CutMix).
 
     Attributes:
         scale (Tensor): Shape (channels, 1, 1).
@@ -29,15 +29,15 @@ class Renormalize:
     flip: bool
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        """Images (N, channels, H, W) as the teacher expects them."""
+        """Return images (N, channels, H, W) as the teacher expects them."""
         inputs = inputs.flip(1) if self.flip else inputs
-        # Kept where the images are: a copy in every step would make a GPU wait.
+        # Kept on the images' device: a copy in every step would make a GPU wait.
         self.scale, self.shift = self.scale.to(inputs), self.shift.to(inputs)
         return torch.addcmul(self.shift, inputs, self.scale)
 
     @classmethod
     def between(cls, student: nn.Module, teacher: nn.Module) -> Renormalize | None:
-        """What leads from one data preprocessor to the other; None if they agree.
+        """Build the conversion between two data preprocessors; None if they agree.
 
         Args:
             student (nn.Module): Data preprocessor of the student.
@@ -50,13 +50,13 @@ class Renormalize:
     def between_values(
         cls, student: Statistics, teacher: Statistics, flip: bool
     ) -> Renormalize | None:
-        """The same of means and standard deviations.
+        """Build the conversion between two sets of means and standard deviations.
 
         Args:
-            student (tuple): Mean and standard deviation of each channel, as the student
-                gets them.
-            teacher (tuple): The same, as the teacher gets them.
-            flip (bool): Whether one has the channels in the reverse order.
+            student (tuple): Mean and standard deviation of each channel, in the
+                student's order of channels.
+            teacher (tuple): The same for the teacher.
+            flip (bool): Whether the two orders are the reverse of each other.
         """
         mean_s, std_s = map(_per_channel, student)
         mean_t, std_t = map(_per_channel, teacher)
@@ -69,13 +69,13 @@ class Renormalize:
 
 
 def describe_preprocessor(preprocessor: nn.Module) -> dict[str, Any]:
-    """What a data preprocessor makes of images, as plain values.
+    """Describe a data preprocessor by plain values.
 
     Args:
         preprocessor (nn.Module): That of a student.
 
     Returns:
-        dict[str, Any]: Mean, std, order of the channels and padding.
+        dict[str, Any]: Mean, std, channel order and padding.
     """
     mean, std = mean_std(preprocessor)
     padding = ('size', 'size_divisor', 'pad_size_divisor', 'pad_val', 'pad_value')
@@ -93,7 +93,7 @@ def _per_channel(values: Tensor | Sequence[float]) -> Tensor:
 
 
 def mean_std(preprocessor: nn.Module) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation that a data preprocessor normalizes with."""
+    """Return the mean and standard deviation that a data preprocessor uses."""
     mean, std = (getattr(preprocessor, name, None) for name in ('mean', 'std'))
     if mean is None or std is None:
         return torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
@@ -101,7 +101,7 @@ def mean_std(preprocessor: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 def flips_channels(preprocessor: nn.Module) -> bool:
-    """Whether a data preprocessor reverses the order of the channels."""
+    """Return whether a data preprocessor reverses the order of the channels."""
     # mmpretrain keeps it as to_rgb, mmengine and mmseg as _channel_conversion.
     names = ('to_rgb', '_channel_conversion')
     return any(getattr(preprocessor, name, False) for name in names)

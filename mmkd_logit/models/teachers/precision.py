@@ -1,4 +1,4 @@
-"""The floating point type that a teacher runs in."""
+"""The floating-point type that a teacher runs in."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 _HALF = (torch.float16, torch.bfloat16)
-# Autocast makes the weights of these narrow anyway. They are nearly all there are.
+# Layers whose weights autocast narrows anyway; they hold nearly all weights.
 _NARROW_LAYERS = (nn.Linear, nn.Conv2d)
 
 
 class Precision:
-    """Runs a frozen model in a type, and refuses one that it cannot run in.
+    """Runs a frozen model in a given type, and refuses one that it cannot run in.
 
-    In half precision it runs as in mixed precision: what needs float32, such as a norm,
-    keeps it.
+    Half precision works like mixed precision: operations that need float32, such as
+    normalization, keep it.
 
     Args:
         dtype (str, optional): 'bfloat16', 'float16', 'float32' or 'float64'. None: the
-            type that the model is in, and mixed precision where the student has it.
+            type of the model's weights, with mixed precision where the student uses it.
 
     Raises:
-        ValueError: If it is another type.
+        ValueError: If it is any other type.
     """
 
     def __init__(self, dtype: str | None) -> None:
@@ -35,7 +35,7 @@ class Precision:
         self._tried = not self.is_half
 
     def settle(self, module: nn.Module) -> None:
-        """Give the model its type, where it is now, and evaluation mode."""
+        """Convert the model to its type in place, and set evaluation mode."""
         if self.is_half:
             module.to(torch.float32)
             for layer in module.modules():
@@ -43,33 +43,33 @@ class Precision:
                     layer.to(self.dtype)
         elif self.dtype is not None:
             module.to(self.dtype)
-        # LeViT and others keep a plain tensor from here on, of this device and type.
+        # In eval(), LeViT and others cache a plain tensor of this device and type.
         module.eval()
 
     def context(self, device: torch.device) -> AbstractContextManager:
-        """Where the model runs in its type, be it inside mixed precision or not."""
+        """Return a context in which the model runs in its type, in autocast or not."""
         if self.is_half:
-            # Models make tensors of float32 as they run (the masks of Swin), which
-            # only autocast brings together with narrow ones.
+            # Some models create float32 tensors as they run (the masks of Swin), which
+            # only autocast reconciles with narrow ones.
             return torch.autocast(device.type, dtype=self.dtype)
         if self.dtype is not None:
             return torch.autocast(device.type, enabled=False)
         return nullcontext()
 
     def inputs_like(self, inputs: Tensor) -> torch.dtype:
-        """The type that images must have."""
+        """Return the type that images must have."""
         # Autocast narrows them where they are used.
         return torch.float32 if self.is_half else self.dtype or inputs.dtype
 
     def check(self, module: BaseModel, device: torch.device, name: str) -> None:
-        """Refuse a half precision that the device or the model does not take.
+        """Refuse half precision if the device or the model does not support it.
 
-        One image runs through the model, of a size that it takes. If none is found,
-        :meth:`check_on` does so with the first of training.
+        One image of a size that the model takes is run through it. If no such size is
+        found, :meth:`check_on` tries the first image of training.
 
         Args:
-            module (BaseModel): The model, settled.
-            device (torch.device): Where it is.
+            module (BaseModel): The model, after :meth:`settle`.
+            device (torch.device): Its device.
             name (str): The model's name, for messages.
 
         Raises:
@@ -81,7 +81,7 @@ class Precision:
             other = 'float16' if self.dtype == torch.bfloat16 else 'bfloat16'
             raise self._refusal(
                 name,
-                f'torch {torch.__version__} has no autocast to it on this '
+                f'torch {torch.__version__} does not autocast to it on this '
                 f'{device.type}',
                 f"{other!r} or 'float32'",
             )
@@ -93,13 +93,13 @@ class Precision:
                 break
 
     def check_on(self, module: BaseModel, images: Tensor, name: str) -> None:
-        """Try the type on an image, unless it has been tried.
+        """Try the type on an image, unless it has already been tried.
 
         Nothing is concluded if the model does not run in float32 either.
 
         Args:
             module (BaseModel): The model.
-            images (Tensor): Shape (N, channels, H, W); the first is taken.
+            images (Tensor): Shape (N, channels, H, W); the first one is used.
             name (str): The model's name, for messages.
 
         Raises:
@@ -127,7 +127,7 @@ class Precision:
     def _autocasts(self, device: torch.device) -> bool:
         one = torch.ones(1, 1, device=device)
         with warnings.catch_warnings():
-            # Where there is none, torch raises an error, or warns and does without.
+            # Without autocast support, torch raises an error, or warns and disables it.
             warnings.simplefilter('ignore')
             try:
                 with self.context(device):
@@ -170,14 +170,14 @@ def _run_finite(module: BaseModel, image: Tensor) -> None:
 
 
 def _image_channels(module: nn.Module) -> int:
-    """Channels of the images that a model takes: its stem is a convolution."""
+    """Return the image channels of a model: those that its first convolution takes."""
     layers = (layer for layer in module.modules() if isinstance(layer, nn.Conv2d))
     return next((layer.in_channels for layer in layers), 3)
 
 
 def _image_sizes(module: nn.Module) -> Iterator[tuple[int, int]]:
-    """Sizes of images that a model may take, the surest first."""
-    # Models with an embedding for each position know theirs.
+    """Yield image sizes that a model may take, the most likely first."""
+    # Models with position embeddings know theirs.
     names = ('img_size', 'init_input_size')
     told = (getattr(part, name, None) for part in module.modules() for name in names)
     size = next((size for size in told if isinstance(size, int | tuple | list)), ())

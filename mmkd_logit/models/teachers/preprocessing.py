@@ -1,4 +1,4 @@
-"""How a teacher wants its images, and what the student is given."""
+"""Conversion from the student's images to those that a teacher expects."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _MODES = ('nearest', 'bilinear', 'bicubic')
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a model of another library expects of its images.
+    """Preprocessing that a model of another library expects.
 
     Attributes:
         mean (tuple[float, ...]): Of each channel, for pixels from 0 to 255.
         std (tuple[float, ...]): Of each channel, for pixels from 0 to 255.
         channels (str): Order of the channels: 'rgb' or 'bgr'.
-        interpolation (str): How images are brought to another size: 'nearest',
-            'bilinear' or 'bicubic'.
-        told_by (str): Where this is written, for the log.
+        interpolation (str): How images are resized: 'nearest', 'bilinear' or
+            'bicubic'.
+        told_by (str): Where these values come from, for the log.
     """
 
     mean: tuple[float, ...]
@@ -54,15 +54,15 @@ def check_preprocess(
     Args:
         mean (Sequence[float], optional): For pixels from 0 to 255.
         std (Sequence[float], optional): For pixels from 0 to 255.
-        channels (str, optional): Order in which the teacher wants the channels.
+        channels (str, optional): Order in which the teacher expects the channels.
         interpolation (str, optional): 'nearest', 'bilinear' or 'bicubic'.
         student_channels (str, optional): Order in which the student gets them.
 
     Returns:
-        dict: Those that are set.
+        dict: The settings that are given.
 
     Raises:
-        ValueError: If one is out of its range.
+        ValueError: If one is out of range.
     """
     if (mean is None) != (std is None):
         raise ValueError(
@@ -103,14 +103,14 @@ def read_preprocess(settings: Any) -> dict[str, Any] | None:
 
     Args:
         settings (dict | str | None): Settings of :func:`check_preprocess`; 'student':
-            the teacher gets what the student gets; None: nothing is set.
+            the teacher gets the student's images unchanged; None: nothing is set.
 
     Returns:
-        dict | None: None for 'student'.
+        dict | None: The settings, or None for 'student'.
 
     Raises:
         TypeError: If there is an unknown key.
-        ValueError: If a setting is out of its range.
+        ValueError: If a setting is out of range.
     """
     if settings == 'student':
         return None
@@ -149,7 +149,7 @@ def read_resize(resize: Any) -> Size | str | None:
 
 @dataclass
 class Resize:
-    """Brings images to a size, without leaving the range of pixels.
+    """Resizes images without leaving the range of pixel values.
 
     Attributes:
         size (tuple[int, int]): Height and width.
@@ -163,15 +163,15 @@ class Resize:
     range: Tensor | None = None
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Images (N, channels, H, W) in the size."""
+        """Return images (N, channels, H, W) at the size."""
         if tuple(images.shape[-2:]) == self.size:
             return images
         wide = images if images.dtype == torch.float64 else images.float()
-        # As Pillow does, and all libraries after it: smoothed where it shrinks.
+        # Antialiased when shrinking, as in Pillow and the libraries that follow it.
         smooth = {} if self.mode == 'nearest' else {'antialias': True}
         resized = nn.functional.interpolate(wide, self.size, mode=self.mode, **smooth)
         if self.mode == 'bicubic' and self.range is not None:
-            # It overshoots at edges.
+            # Bicubic overshoots at edges.
             lowest, highest = self.range = self.range.to(wide)
             resized = resized.clamp(lowest, highest)
         return resized.to(images.dtype)
@@ -179,11 +179,11 @@ class Resize:
 
 @dataclass
 class Images:
-    """Turns what the student gets into what the teacher wants.
+    """Converts the student's images to those that the teacher expects.
 
     Attributes:
-        renormalize (Renormalize, optional): For other means, deviations and channels.
-        resize (Resize, optional): For another size.
+        renormalize (Renormalize, optional): Conversion of normalization and channels.
+        resize (Resize, optional): Conversion of the size.
         only (tuple[int, int], optional): The only size that the teacher takes.
     """
 
@@ -192,7 +192,7 @@ class Images:
     only: Size | None = None
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Images (N, channels, H, W) as the teacher wants them.
+        """Return images (N, channels, H, W) as the teacher expects them.
 
         Raises:
             ValueError: If they have a size that it does not take.
@@ -217,18 +217,18 @@ def images_for(
     resize: Size | str | None,
     only: Size | None,
 ) -> tuple[Images, str]:
-    """What leads from the student's images to those of a model of another library.
+    """Build the conversion from the student's images for a model of another library.
 
     Args:
         wanted (Preprocessing): What the model expects.
         student (nn.Module): Data preprocessor of the student.
         student_channels (str, optional): Order in which the student gets the channels,
-            if it is told.
-        resize (tuple[int, int] | str | None): As :func:`read_resize` gives it.
+            if it is set.
+        resize (tuple[int, int] | str | None): As :func:`read_resize` returns it.
         only (tuple[int, int], optional): The only size that the model takes.
 
     Returns:
-        tuple[Images, str]: It, and what was decided, in words.
+        tuple[Images, str]: The conversion, and a description of it for the log.
     """
     given, why = student_channels, 'as set'
     if given is None:
@@ -252,28 +252,28 @@ def images_for(
     return images, (
         f'its images are {wanted.channels.upper()}, minus '
         f'({", ".join(f"{each:.5g}" for each in wanted.mean)}), over '
-        f'({", ".join(f"{each:.5g}" for each in wanted.std)}), {size_said}; told by '
-        f"{wanted.told_by}. The student's are {given.upper()} ({why})"
+        f'({", ".join(f"{each:.5g}" for each in wanted.std)}), {size_said}, according '
+        f"to {wanted.told_by}. The student's are {given.upper()} ({why})"
     )
 
 
 def with_settings(
     told: Preprocessing | None, settings: Mapping[str, Any], who: str
 ) -> Preprocessing:
-    """What a source tells of its preprocessing, and what is set explicitly, which wins.
+    """Override the preprocessing of a source by the explicit settings.
 
     Args:
-        told (Preprocessing, optional): What the source tells.
+        told (Preprocessing, optional): What the source specifies.
         settings (dict): Those of ``teacher.preprocess``.
         who (str): The teacher's name, for messages.
 
     Raises:
-        ValueError: If nobody tells mean and std.
+        ValueError: If neither specifies mean and std.
     """
     own = {k: v for k, v in settings.items() if k != 'student_channels'}
     if told is None and 'mean' not in own:
         raise ValueError(
-            f'{who} does not tell how its images are normalized. Set '
+            f'{who} does not say how its images are normalized. Set '
             'teacher.preprocess=dict(mean=[...], std=[...]), for pixels from 0 to 255, '
             "or teacher.preprocess='student' if it takes images as the student does."
         )
@@ -285,10 +285,10 @@ def with_settings(
 
 
 def _channels_of(student: nn.Module) -> tuple[str, str]:
-    """Order in which a student gets the channels, and what tells it."""
+    """Return the student's order of channels, and how it is known."""
     if flips_channels(student):
         return 'rgb', 'its data_preprocessor converts them'
-    # Of photographs red is the brightest channel, and blue the darkest.
+    # In photographs, red is the brightest channel on average, and blue the darkest.
     mean = mean_std(student)[0].flatten().tolist()
     if len(mean) == 3 and mean[0] > mean[2]:
         return 'rgb', 'by its mean'

@@ -1,4 +1,4 @@
-"""The teacher once: its logits from a store, in place of the model."""
+"""A teacher replaced by its stored logits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmkd_logit.views import IN_SAMPLE, NO_VIEWS
 
 
 class StoredTeacher:
-    """Gives the logits that ``tools/cache_teacher.py`` has stored; has no model.
+    """Returns the logits that ``tools/cache_teacher.py`` has stored; has no model.
 
     Args:
         cache (str): Folder of the store. It is opened when training starts.
@@ -33,24 +33,24 @@ class StoredTeacher:
         self.checkpoint = self.settings.get('checkpoint')
         self.store: LogitStore | None = None
         self.classes: tuple[str, ...] | None = None
-        """Names of its classes, if its source told them."""
+        """Names of its classes, if its source provided them."""
         self.class_map: Any = None
-        """How they were matched with the student's before their logits were stored."""
+        """How they were matched with the student's when the logits were stored."""
         self.metrics: dict[str, float] | None = None
-        """What it reached on the validation set when its logits were stored."""
+        """Its metrics on the validation set when the logits were stored."""
 
     def __deepcopy__(self, memo: dict) -> StoredTeacher:
-        """Copies of the distiller, as EMA makes them, share it."""
+        """Return itself: copies of the distiller, as EMA makes them, share it."""
         return self
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return f'teacher {self.cache}'
 
     @property
     def members(self) -> dict[str, StoredTeacher]:
-        """The teachers that it is made of, by their names: itself alone."""
+        """The teachers that it consists of, by name: only itself."""
         return {'': self}
 
     @property
@@ -60,29 +60,29 @@ class StoredTeacher:
 
     @property
     def tau(self) -> float | None:
-        """Temperature of the rest's mass, if only the largest logits are stored."""
+        """Temperature of the remaining mass if only the largest logits are stored."""
         return self.store.record.tau if self.store is not None else None
 
     @property
     def traits(self) -> dict[str, Any]:
-        """What the task must know of its logits."""
+        """What the task must know about its logits."""
         assert self.store is not None
         return self.store.header['traits']
 
     def spread(self, top: TopRows) -> Tensor:
-        """Logits of all classes, shape (N, C); those that were dropped are equal."""
+        """Return logits of all classes, shape (N, C); the dropped ones are equal."""
         assert self.store is not None and self.tau is not None
         return top.spread(self.store.record.shape[0], self.tau)
 
     def load(self, student: BaseModel) -> None:
-        """Open the store, once, and compare it with this run.
+        """Open the store once, and check that it fits this run.
 
         Args:
             student (BaseModel): The student.
 
         Raises:
             FileNotFoundError: If there is no such store.
-            ValueError: If it is damaged, or of another teacher or normalization.
+            ValueError: If it is damaged, or made with another teacher or normalization.
         """
         if self.loaded:
             return
@@ -111,45 +111,45 @@ class StoredTeacher:
         store.compare({'teacher': {**there, **changed}})
 
     def _is_same_file(self, key: str, here: Any, there: Any) -> bool:
-        """Whether two descriptions are of one file, as far as can be known."""
+        """Return whether two descriptions are of the same file, as far as is known."""
         if not all(isinstance(each, Mapping) and SHA in each for each in (here, there)):
             return False
         digests = [here[SHA], there[SHA]]
         if None not in digests:
             return digests[0] == digests[1]  # it may have another name by now
         names = [here['source'], there['source']]
-        # A checkpoint's address here may have been a file there.
+        # An address here may have been a local file when the store was made.
         if digests == [None, None] or (key != 'checkpoint' and names[0] != names[1]):
             return False
         print_log(
-            f'{self.name}: whether {names[0]} is {names[1]}, of which the logits are, '
-            'is not known: one of them is no file here',
+            f'{self.name}: cannot check that {names[0]} is {names[1]}, which the '
+            'logits are from: one of them is not a file here',
             logger='current',
         )
         return True
 
     def meet(self, classes: int) -> None:
-        """Check that its logits are of so many classes.
+        """Check the number of classes of its logits.
 
         Raises:
-            ValueError: If they are of another number.
+            ValueError: If they have another number.
         """
         assert self.store is not None
         theirs = self.store.record.shape[0]
         if theirs != classes:
             raise ValueError(
-                f'The logits in {self.cache} are of {theirs} classes, but the student '
+                f'The logits in {self.cache} have {theirs} classes, but the student '
                 f'has {classes}. Store them again for this student with '
                 'tools/cache_teacher.py.'
             )
 
     def _apply(self, fn: Callable[[Tensor], Tensor]) -> None:
-        """Its logits go to the images' device in every step."""
+        """Do nothing: its logits move to the images' device in every step."""
 
     def __call__(
         self, inputs: Tensor, data_samples: Sequence[Any] | None = None
     ) -> Tensor | TopRows:
-        """Logits of a batch.
+        """Read the logits of a batch.
 
         Args:
             inputs (Tensor): Images; only their device matters.

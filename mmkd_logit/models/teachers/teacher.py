@@ -37,7 +37,7 @@ _MISSING: Any = object()
 
 
 class _Wanted(NamedTuple):
-    """What the student wants of logits."""
+    """What the student requires of the logits."""
 
     classes: int
     names: Sequence[str] | None
@@ -47,62 +47,62 @@ class _Wanted(NamedTuple):
 class Teacher:
     """A frozen classifier or segmentor, outside the module tree of the distiller.
 
-    It is no ``nn.Module``, so it is in no checkpoint, optimizer, EMA copy or DDP
-    bucket, and ``train()`` never reaches it. The distiller passes device and type on
-    to it. It is built, and its weights are read, when training starts.
+    It is not an ``nn.Module``, so it is in no checkpoint, optimizer, EMA copy or DDP
+    bucket, and ``train()`` never reaches it. It follows the distiller to other devices
+    and types. It is built, and its weights are loaded, when training starts.
 
-    One of ``config``, ``model``, ``timm``, ``huggingface``, ``torchvision``,
+    Exactly one of ``config``, ``model``, ``timm``, ``huggingface``, ``torchvision``,
     ``exported`` and ``onnx`` names the model.
 
     Args:
-        config (str, optional): Config of the teacher: a path, or one of a package as
-            ``'mmpretrain::resnet/resnet34_8xb32_in1k.py'``.
-        model (dict, optional): Config of its model alone, in place of ``config``.
+        config (str, optional): Config of the teacher: a path, or one of a package, such
+            as ``'mmpretrain::resnet/resnet34_8xb32_in1k.py'``.
+        model (dict, optional): Config of its model alone, instead of ``config``.
         checkpoint (str | None): Path or http(s) address of its weights, also as
-            ``.safetensors``. For ``config`` and ``model`` they are under
-            mmpretrain's names or those of mdistiller, RepDistiller or torchvision; for
-            other libraries under their own. It must be given for ``config`` and
-            ``model``; without it, ``timm`` and ``huggingface`` take the weights that go
-            with the name, and ``torchvision`` those of ``weights``. None means random
-            weights, and warns.
-        dtype (str, optional): Floating point type that it runs in, such as 'bfloat16'.
-            In 'bfloat16' and 'float16' it runs as in mixed precision: what needs
-            float32, such as a norm, keeps it. Defaults to None, that of the student.
+            ``.safetensors``. With ``config`` and ``model``, parameters may have the
+            names of mmpretrain, mdistiller, RepDistiller or torchvision; with other
+            libraries, their own. Required for ``config`` and ``model``; without it,
+            ``timm`` and ``huggingface`` use the pretrained weights of the named model,
+            and ``torchvision`` those of ``weights``. None means random weights, with a
+            warning.
+        dtype (str, optional): Floating-point type that it runs in, such as 'bfloat16'.
+            'bfloat16' and 'float16' work like mixed precision: operations that need
+            float32, such as normalization, keep it. Defaults to None, the student's.
         channels_last (bool): Whether it runs in the channels_last memory format.
             Defaults to False.
         compile (bool | dict): Whether it is compiled; a dict holds the arguments of
             ``torch.compile``. Defaults to False.
-        timm (str, optional): Name of a model of timm, such as 'resnet50.a1_in1k', or
-            a folder in timm's own form.
+        timm (str, optional): Name of a timm model, such as 'resnet50.a1_in1k', or a
+            folder in timm's own format.
         huggingface (str, optional): Repository of an image classifier or semantic
-            segmentor on the Hugging Face hub, or a folder that ``save_pretrained``
-            wrote.
-        torchvision (str, optional): Name of a model of torchvision, such as 'resnet34'.
+            segmentor on the Hugging Face hub, or a folder written by
+            ``save_pretrained``.
+        torchvision (str, optional): Name of a torchvision model, such as 'resnet34'.
         weights (str, optional): Weights of torchvision, such as 'IMAGENET1K_V1'.
-        exported (str, optional): File of a program of ``torch.export``, ``.pt2``.
+        exported (str, optional): File of a ``torch.export`` program, ``.pt2``.
         onnx (str, optional): File of an ONNX model, ``.onnx``.
         options (dict, optional): Further arguments of the library's builder, such as
             ``dict(num_classes=10)``.
-        preprocess (dict | str, optional): What the library does not tell of the
-            images that the teacher takes, or tells wrong: ``mean`` and ``std``, for
-            pixels from 0 to 255, ``channels`` ('rgb' or 'bgr', defaults to 'rgb'),
-            ``interpolation`` ('nearest', 'bilinear' or 'bicubic'), and
-            ``student_channels``, those that the student gets. 'student': the teacher
-            gets what the student gets. Must be given for ``exported`` and ``onnx``.
-        resize (str | int | Sequence[int], optional): Size that images are brought to:
-            'auto', that of a teacher that takes no other; an integer or (height,
+        preprocess (dict | str, optional): Preprocessing that the library does not
+            specify, or specifies wrongly: ``mean`` and ``std``, for pixels from 0 to
+            255, ``channels`` ('rgb' or 'bgr', defaults to 'rgb'), ``interpolation``
+            ('nearest', 'bilinear' or 'bicubic'), and ``student_channels``, the
+            student's order of channels. 'student': the teacher gets the student's
+            images unchanged. Required for ``exported`` and ``onnx``.
+        resize (str | int | Sequence[int], optional): Size of the teacher's images:
+            'auto', the size of a teacher that takes no other; an integer or (height,
             width); None, the student's. Defaults to 'auto'.
-        output (str | int, optional): Name or index of the logits, if the model gives
-            more. Not for ``config`` and ``model``.
-        class_map (str | dict | list, optional): For each class of the student, the
-            teacher's: a list of indices or names; 'names', the one of the same name in
-            the training set; a dict of the teacher's names by the student's, others by
-            the same name. Defaults to None: they are the same.
+        output (str | int, optional): Name or index of the logits, if the model has
+            several outputs. Not for ``config`` and ``model``.
+        class_map (str | dict | list, optional): The teacher's class for each class of
+            the student: a list of indices or names; 'names', matched by the names in
+            the training set; a dict from the student's names to the teacher's, all
+            others matched by name. Defaults to None: the classes are the same.
 
     Raises:
         TypeError: If ``preprocess`` has an unknown key.
         ValueError: If not exactly one model is named, its weights are missing, or a
-            setting is out of its range or does not fit the source.
+            setting is out of range or does not fit the source.
     """
 
     def __init__(
@@ -130,8 +130,8 @@ class Teacher:
         if len(named) != 1:
             shown = ', '.join(f'{key}={value!r}' for key, value in named.items())
             raise ValueError(
-                "teacher needs one of config (a path, or 'package::path') and model "
-                f'(a dict), or of {", ".join(list(SOURCES)[2:])}, but got '
+                "teacher needs exactly one of config (a path, or 'package::path'), "
+                f'model (a dict), {", ".join(list(SOURCES)[2:])}, but got '
                 f'{shown or "none of them"}.'
             )
         self.source: str
@@ -150,7 +150,7 @@ class Teacher:
         self._resize = read_resize(resize)
         self._check_settings()
         self.classes: tuple[str, ...] | None = None
-        """Names of its classes, if its source tells them."""
+        """Names of its classes, if its source provides them."""
         self.module: nn.Module | None = None
         self._forward: Callable[..., Any] | None = None
         self._images = Images()
@@ -161,8 +161,8 @@ class Teacher:
     def _check_settings(self) -> None:
         if self.source in TOOLBOX and self.pretrained:
             raise ValueError(
-                'teacher needs a checkpoint: the path or URL of its weights. Say '
-                'checkpoint=None if random weights are really meant.'
+                'teacher needs a checkpoint: the path or URL of its weights. Set '
+                'checkpoint=None if you really want random weights.'
             )
         if self.source == 'torchvision' and self.pretrained != bool(self.weights):
             raise ValueError(
@@ -189,18 +189,18 @@ class Teacher:
         if does_not_fit:
             raise ValueError(
                 f'teacher.{self.source} takes no {" and no ".join(does_not_fit)}. '
-                'Remove it, or name the teacher in another way.'
+                'Remove it, or specify the teacher in another way.'
             )
         if self.source in FILES and self._preprocess is not None:
             with_settings(None, self._preprocess, self.name)
 
     def __deepcopy__(self, memo: dict) -> Teacher:
-        """Copies of the distiller, as EMA makes them, share the teacher."""
+        """Return itself: copies of the distiller, as EMA makes them, share it."""
         return self
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         if self.source == 'model':
             return f'teacher {self.what.get("type")}'
         kind = '' if self.source == 'config' else f'{self.source} '
@@ -208,7 +208,7 @@ class Teacher:
 
     @property
     def members(self) -> dict[str, Teacher]:
-        """The teachers that it is made of, by their names: itself alone."""
+        """The teachers that it consists of, by name: only itself."""
         return {'': self}
 
     @property
@@ -218,15 +218,15 @@ class Teacher:
 
     @property
     def predicts(self) -> bool:
-        """Whether it makes predictions of the student's classes by itself."""
+        """Whether it predicts the student's classes on its own."""
         return isinstance(self.module, BaseModel) and self._index is None
 
     def load(self, student: BaseModel) -> None:
-        """Build the model and read its weights; once.
+        """Build the model and load its weights, once.
 
         Args:
-            student (BaseModel): The student. The teacher goes to its device and
-                type, and undoes its normalization if that differs.
+            student (BaseModel): The student. The teacher moves to its device and type,
+                and undoes its normalization if that differs.
 
         Raises:
             FileNotFoundError: If the checkpoint does not exist.
@@ -294,18 +294,18 @@ class Teacher:
         their_classes: int | None,
         ndim: int,
     ) -> None:
-        """Check that it predicts the student's classes, or find them by ``class_map``.
+        """Check that it predicts the student's classes, or match them by ``class_map``.
 
         Args:
-            classes (int): Number of the student's classes.
-            names (Sequence[str], optional): Their names, if the training set tells
+            classes (int): Number of classes of the student.
+            names (Sequence[str], optional): Their names, if the training set provides
                 them.
-            their_classes (int, optional): Number of the teacher's, if it is known
+            their_classes (int, optional): Number of classes of the teacher, if known
                 before it runs.
-            ndim (int): Dimensions of the logits.
+            ndim (int): Number of dimensions of the logits.
 
         Raises:
-            ValueError: If the classes are others, or ``class_map`` does not fit.
+            ValueError: If the classes differ, or ``class_map`` does not fit.
         """
         self._wanted = _Wanted(classes, names, ndim)
         self._match(their_classes)
@@ -329,7 +329,7 @@ class Teacher:
             self.precision.settle(self.module)
 
     def prepare(self, inputs: Tensor) -> Tensor:
-        """Images as the student gets them, as the teacher expects them."""
+        """Convert images from what the student gets to what the teacher expects."""
         inputs = self._images(inputs)
         return inputs.to(
             dtype=self.precision.inputs_like(inputs),
@@ -342,23 +342,23 @@ class Teacher:
     def __call__(
         self, inputs: Tensor, data_samples: Sequence[Any] | None = None
     ) -> Tensor:
-        """Logits of preprocessed images.
+        """Compute the logits of preprocessed images.
 
         Args:
             inputs (Tensor): Images of shape (N, channels, H, W), as the student's
-                data preprocessor gives them.
+                data preprocessor returns them.
             data_samples (Sequence, optional): The toolbox's data samples; only stored
-                teachers look at them. Defaults to None.
+                teachers use them. Defaults to None.
 
         Returns:
-            Tensor: Logits of shape (N, C, ...), without gradient, of the student's
-            classes.
+            Tensor: Logits of the student's classes, shape (N, C, ...), without
+            gradient.
 
         Raises:
-            TypeError: If the model gives anything but one tensor.
-            ValueError: If it cannot run in ``dtype``, and no image that it takes was
-                known when it was loaded; if it takes no images of this size, or gives
-                something other than logits.
+            TypeError: If the model returns anything but one tensor.
+            ValueError: If it cannot run in ``dtype``, which was not noticed when it was
+                loaded because no suitable image size was known; if it takes no images
+                of this size, or returns something other than logits.
         """
         assert self.module is not None, 'Teacher.load() comes first.'
         assert self._forward is not None
@@ -368,7 +368,7 @@ class Teacher:
             logits = self._forward(inputs, mode='tensor')
         if not isinstance(logits, Tensor):
             raise TypeError(
-                f'{self.name} must give one tensor of logits, but gave a '
+                f'{self.name} must return one tensor of logits, but returned a '
                 f'{type(logits).__name__}.'
             )
         if not self._checked:
@@ -380,7 +380,7 @@ class Teacher:
         return logits
 
     def _check_logits(self, logits: Tensor) -> None:
-        """Look at the first logits: are they logits, and of these classes."""
+        """Check that the first logits are logits, and of the expected classes."""
         shape = tuple(logits.shape)
         if self._wanted is not None:
             if len(shape) != self._wanted.ndim:
@@ -388,9 +388,9 @@ class Teacher:
                 if self._wanted.ndim == 4:
                     wanted = '(images, classes, height, width)'
                 raise ValueError(
-                    f'{self.name} gave the shape {shape}, but logits must have the '
-                    f'shape {wanted}. Features are no logits: take a model with its '
-                    'last layer, and of the task of the student.'
+                    f'{self.name} returned the shape {shape}, but logits must have the '
+                    f'shape {wanted}. Features are not logits: use a model with its '
+                    "last layer, and of the student's task."
                 )
             self._match(shape[1])
         rows = logits.float()
@@ -405,14 +405,14 @@ class Teacher:
 
     @torch.no_grad()
     def predict(self, inputs: Tensor, data_samples: Sequence[Any]) -> list[Any]:
-        """Predictions of preprocessed images, as the toolbox's evaluator takes them."""
+        """Predict preprocessed images in the form that the evaluator takes."""
         assert self.module is not None, 'Teacher.load() comes first.'
         inputs = self.prepare(inputs)
         with self.precision.context(inputs.device):
             return self.module(inputs, data_samples, mode='predict')
 
     def average(self, logits: Sequence[Tensor | None]) -> Tensor:
-        """The logits of the one member."""
+        """Return the logits of the only member."""
         (only,) = logits
         assert only is not None
         return only

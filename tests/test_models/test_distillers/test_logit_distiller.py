@@ -389,10 +389,10 @@ def test_parts_that_do_not_fit(distiller: Callable, classifier: MakeConfig) -> N
     nested = dict(type='mmkd_logit.LogitDistiller', student=classifier())
     refuse('config of a LogitDistiller itself.*_base_.method', student=nested, **KD)
     refuse("the key 'at'.*Write resolution", TypeError, at='label', **KD)
-    refuse("unknown key 'losss'.*'losses' meant", TypeError, losss={}, **KD)
+    refuse("unknown key 'losss'.*mean 'losses'", TypeError, losss={}, **KD)
     refuse("must be 'student' for a ImageClassifier", resolution='label', **KD)
     maps = DHKD | dict(aux_head=dict(type='ConvLogitHead'))
-    refuse('takes maps, but .* gets vectors. Take LinearLogitHead', **maps)
+    refuse('takes maps, but .* gets vectors. Use LinearLogitHead', **maps)
     bad_teacher = dict(model=classifier(), checkpoint=None, ckpt='x')
     refuse("teacher has the unknown key 'ckpt'", TypeError, teacher=bad_teacher, **KD)
     refuse('is not a layer', logit_layer='head.cls', **KD)
@@ -518,7 +518,7 @@ def test_exploding_logits_are_said_once(
     for _ in range(45):
         step(model, data)
     (said,) = warned
-    assert 'times as long as the teacher' in said and 'learning rate' in said
+    assert 'times the teacher' in said and 'learning rate' in said
     assert 'guessing has 1.6' in said
     copied = copy.deepcopy(model)  # as EMA does, in the middle of training
     assert copied._monitor is not model._monitor
@@ -554,7 +554,7 @@ def test_losses_of_the_run_that_is_resumed_from(
     step(model, batch())
     (said,) = warned
     assert 'has logged loss_mcld, kendall_tau, which this config does not' in said
-    assert 'set load_from in place of --resume' in said
+    assert 'set load_from instead of --resume' in said
     assert set(hub.log_scalars) == {
         *('train/loss', 'train/loss_task', 'train/loss_kd', 'train/lr'),
         'train/loss_scale',
@@ -652,11 +652,11 @@ def test_missing_labels_that_are_needed(
     distiller: Callable, classifier: MakeConfig, batch: Callable
 ) -> None:
     needy = distiller(losses=dict(hard=dict(type='mmkd_logit.NeedsLabelsLoss')))
-    with pytest.raises(ValueError, match=r"\['hard'\] need one label an image"):
+    with pytest.raises(ValueError, match=r"\['hard'\] need one label per image"):
         step(needy, drop_labels(batch(), 2))
     mixup = dict(augments=dict(type='Mixup', alpha=0.5))
     mixing = distiller(student=classifier() | dict(train_cfg=mixup), **KD)
-    with pytest.raises(ValueError, match='blend labels, but some images of the batch'):
+    with pytest.raises(ValueError, match='blend labels, but some images in the batch'):
         step(mixing, drop_labels(batch(), 2))
     student = classifier(type='EfficientFormerClsHead', distillation=False)
     other = distiller(student=student, logit_layer='head.head', **KD)

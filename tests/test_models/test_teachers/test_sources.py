@@ -150,7 +150,7 @@ def test_timm_of_one_size(
 
     small = pictures(48, 40)
     (said,) = [line for line in logged if 'its images are' in line]
-    assert 'told by timm' in said and 'resized to 64 x 64 pixels (bicubic)' in said
+    assert 'according to timm' in said and 'resized to 64 x 64 pixels (bicubic)' in said
     with pytest.raises(ValueError, match=r'takes images of 64 x 64 .* 48 x 40 .*auto'):
         logits_of(student, small, timm=str(tmp_path), resize=None)
     # By torchvision's transform of the same pixels, which do not become integers.
@@ -197,7 +197,7 @@ def test_timm_refuses(student: BaseModel, tmp_path: Path) -> None:
         logits_of(student, images, timm=folder, options=dict(num_classes=7))
     with pytest.raises(ValueError, match='gives features, not logits'):
         logits_of(student, images, timm=folder, options=dict(num_classes=0))
-    with pytest.raises(ValueError, match=r'Is one of .*resnet50.* meant'):
+    with pytest.raises(ValueError, match=r'Did you mean one of .*resnet50'):
         logits_of(student, images, timm='resnet5o', checkpoint=None)
     with pytest.raises(ValueError, match='options.pretrained cannot be set'):
         logits_of(student, images, timm=folder, options=dict(pretrained=True))
@@ -319,7 +319,7 @@ def test_hugging_face_refuses(student: BaseModel, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match='gives no logits of images: it gives feat'):
         logits_of(student, images, huggingface=folder)
     change_json(config, architectures=['CLIPModel'], text_config={})
-    with pytest.raises(ValueError, match="it takes text. Of CLIP, take mmpretrain's"):
+    with pytest.raises(ValueError, match='it takes text. For CLIP, use mmpretrain'):
         logits_of(student, images, huggingface=folder)
 
 
@@ -332,7 +332,7 @@ def test_hugging_face_without_a_part(student: BaseModel, tmp_path: Path) -> None
     weights = load_file(path)
     del weights['classifier.weight']
     save_file(weights, path, {'format': 'pt'})
-    with pytest.raises(ValueError, match=r'random in part: 1 missing keys: classifier'):
+    with pytest.raises(ValueError, match=r'partly random: 1 missing keys: classifier'):
         logits_of(student, images, huggingface=folder)
     torch.save(weights, tmp_path / 'pytorch_model.bin')
     path.unlink()
@@ -344,7 +344,7 @@ def test_preprocessing_that_nobody_tells(student: BaseModel, tmp_path: Path) -> 
     both = save_hugging_face(tmp_path, 'vit')
     (tmp_path / 'preprocessor_config.json').unlink()
     images, folder = pictures(32, 32), str(tmp_path)
-    with pytest.raises(ValueError, match='does not tell how its images are normal'):
+    with pytest.raises(ValueError, match='does not say how its images are normal'):
         logits_of(student, images, huggingface=folder)
     preprocess = dict(mean=[127.5] * 3, std=[127.5] * 3)
     logits = logits_of(student, images, huggingface=folder, preprocess=preprocess)
@@ -433,7 +433,7 @@ def test_torchvision_refuses(student: BaseModel) -> None:
         Teacher(torchvision='resnet18', weights='IMAGENET1K_V1', checkpoint='x.pth')
     with pytest.raises(ValueError, match="one of 'IMAGENET1K_V1', 'DEFAULT'|V2"):
         Teacher(torchvision='resnet18', weights='IMAGENET').load(student)
-    with pytest.raises(ValueError, match=r'no such model. Is one of .*resnet18.* mea'):
+    with pytest.raises(ValueError, match=r'no such model.*mean one of .*resnet18'):
         Teacher(torchvision='resnet_18', weights='IMAGENET1K_V1').load(student)
 
 
@@ -553,7 +553,7 @@ def test_files_that_are_something_else(
     with pytest.raises(ValueError, match=f'a file that ends with {suffix}'):
         wrong = path.rename(tmp_path / 'teacher.bin')
         Teacher(**{source: str(wrong), 'preprocess': 'student'}).load(student)
-    with pytest.raises(ValueError, match='does not tell how its images are norm'):
+    with pytest.raises(ValueError, match='does not say how its images are norm'):
         Teacher(**{source: str(path)})
     with pytest.raises(ValueError, match=f'teacher.{source} takes no checkpoint'):
         Teacher(checkpoint=None, **settings)
@@ -663,7 +663,7 @@ def test_what_does_not_fit_a_source() -> None:
     ]:
         with pytest.raises(ValueError, match=match):
             Teacher(**settings)
-    with pytest.raises(TypeError, match="unknown key 'men'. Is 'mean' meant"):
+    with pytest.raises(TypeError, match="unknown key 'men'. Did you mean 'mean'"):
         Teacher(timm='a', preprocess=dict(men=1))
 
 

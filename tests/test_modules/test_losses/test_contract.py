@@ -113,7 +113,7 @@ def test_a_row_transform_of_the_user_s() -> None:
         expected = functional.kd_loss(rows.student / 8, rows.teacher / 8, 1.0)
         torch.testing.assert_close(loss(rows), expected)
         assert loss.needs_labels and not KDLoss().needs_labels
-        with pytest.raises(TypeError, match=r"transforms\[0\].*'bye'.*'by' meant"):
+        with pytest.raises(TypeError, match=r"transforms\[0\].*'bye'.*mean 'by'"):
             KDLoss(transforms=[dict(type='halve', bye=1.0)])
     finally:
         ROW_TRANSFORMS._module_dict.pop('halve')

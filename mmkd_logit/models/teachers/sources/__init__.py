@@ -1,4 +1,4 @@
-"""Where teachers come from: one file for each source, imported when it is used."""
+"""Sources of teachers: one file each, imported when it is used."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mmkd_logit.models.teachers.sources.source import (
     Request,
 )
 
-# By the key that names the model in the settings of a teacher.
+# Modules by the key that names the model in a teacher's settings.
 SOURCES = {
     'config': 'openmmlab',
     'model': 'openmmlab',
@@ -22,18 +22,18 @@ SOURCES = {
     'onnx': 'onnx_file',
 }
 TOOLBOX = ('config', 'model')
-# They hold their weights themselves, and tell nothing of their images.
+# These include their weights, and specify no preprocessing.
 FILES = ('exported', 'onnx')
 
 
 def builder_of(source: str) -> Builder:
-    """What builds the teachers of a source.
+    """Return the function that builds the teachers of a source.
 
     Args:
         source (str): Its key.
 
     Returns:
-        Callable: Takes a :class:`Request`, and gives what is :class:`Found`.
+        Callable: Takes a :class:`Request` and returns a :class:`Found`.
     """
     return import_module(f'{__name__}.{SOURCES[source]}').build
 

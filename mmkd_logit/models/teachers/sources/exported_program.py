@@ -1,4 +1,4 @@
-"""Programs that torch.export has written."""
+"""Programs written by torch.export."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from mmkd_logit.models.teachers.sources.source import (
 _EXPORT = (
     'torch.export.save(torch.export.export(model.eval(), (images,)), "teacher.pt2")'
 )
-# What a program is made of. Compiled libraries would be beside it.
+# The files of a program. Compiled libraries would be extra files.
 _MEMBERS = re.compile(
     r'(archive_format|archive_version|byteorder|\.data/\w+|models/model\.json'
     r'|data/(weights/(weight_\d+|model_weights_config\.json)'
     r'|constants/(tensor_\d+|model_constants_config\.json)|sample_inputs/model\.pt))'
 )
 _SAMPLES = 'data/sample_inputs/model.pt'
-# What a program may call: the operators of torch, and arithmetic on sizes.
+# What a program may call: operators of torch, and arithmetic on sizes.
 _CALLS = re.compile(
     r'torch\.ops\.(aten|prims)\.\w+\.\w+'
     r'|torch\.ops\.higher_order\.(wrap_with_set_grad_enabled|wrap_with_autocast|cond)'
@@ -40,7 +40,7 @@ _CALLS = re.compile(
     r'|eq|ne|lt|le|gt|ge)'
     r'|math\.(ceil|floor|trunc|sqrt)'
 )
-# A size in terms of symbols, as "Mul(Integer(3), Symbol('s0', integer=True))". Torch
+# A symbolic size, such as "Mul(Integer(3), Symbol('s0', integer=True))". Torch
 # evaluates it.
 _SIZES = re.compile(
     r"(Symbol\('\w+'(, \w+=(True|False))*\)"
@@ -49,27 +49,28 @@ _SIZES = re.compile(
 
 
 def build(request: Request) -> Found:
-    """Read a program that takes images (N, channels, H, W) and gives logits.
+    """Read a program that takes images (N, channels, H, W) and returns logits.
 
-    Reading it as torch does could run code: the file is looked through first, and only
-    what it needs is handed on.
+    Loading it with torch directly could run code: the file is vetted first, and only
+    the parts that are needed are passed on.
 
     Args:
-        request (Request): ``what`` is the file. Its batch may have any size, or one.
+        request (Request): ``what`` is the file. Its batch size may be free or fixed.
 
     Returns:
-        Found: The model; a program tells nothing of its preprocessing or classes.
+        Found: The model; a program does not specify its preprocessing or classes.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no such program, holds what could run code, is of a release
-            of torch that this one cannot read, or takes anything but images.
+        ValueError: If it is not such a program, contains anything that could run code,
+            comes from a torch release that this one cannot read, or takes anything but
+            images.
     """
     path = existing_file(request, '.pt2')
     if is_torchscript(path):
         raise ValueError(
             f'{request.who} is a TorchScript archive, which holds code, and was not '
-            f'loaded. Export the model where you trust it: {_EXPORT}.'
+            f'loaded. Export the model in a place that you trust: {_EXPORT}.'
         )
     program = _load(path, request)
     names = program.graph_signature.user_inputs
@@ -88,7 +89,7 @@ def build(request: Request) -> Found:
     if any(_trains(node) for node in program.graph.nodes):
         raise ValueError(
             f'{request.who} was exported in training mode: its batch norm or dropout '
-            f'would make other logits in every step. Export it again: {_EXPORT}.'
+            f'would change the logits in every step. Export it again: {_EXPORT}.'
         )
     batch, _, height, width = (e if isinstance(e, int) else None for e in shape)
     found = [
@@ -120,7 +121,7 @@ class _Program(nn.Module):
         self.graph = program.module()
 
     def train(self, mode: bool = True) -> _Program:
-        """A program has the mode that it was exported in, and refuses to be told."""
+        """Do nothing: the mode of a program is fixed when it is exported."""
         return self
 
     def forward(self, images: Tensor) -> Any:
@@ -128,7 +129,7 @@ class _Program(nn.Module):
 
 
 def _trains(node: Any) -> bool:
-    """Whether a node is dropout that drops, or a batch norm of the batch."""
+    """Return whether a node is active dropout or batch norm on batch statistics."""
     name = str(node.target)
     if node.op != 'call_function' or not node.args:
         return False
@@ -154,13 +155,13 @@ def _load(path: Path, request: Request) -> Any:
         ) from error
     if buffer is None:
         raise ValueError(
-            f'{request.who} is not of the form that torch.export.save has written '
-            f'since torch 2.8. Export it again with a current torch: {_EXPORT}; or to '
-            'ONNX.'
+            f'{request.who} does not have the format that torch.export.save has '
+            f'written since torch 2.8. Export it again with a current torch: {_EXPORT}'
+            '; or to ONNX.'
         )
     try:
         return torch.export.load(buffer)
-    except Exception as error:  # whatever torch makes of it
+    except Exception as error:  # torch may raise anything
         raise ValueError(
             f'{request.who} cannot be read by torch {torch.__version__}: '
             f'{type(error).__name__}: {error}. Export it with this release of torch, '
@@ -173,7 +174,7 @@ class _RefusedError(Exception):
 
 
 def _vetted(path: Path) -> io.BytesIO | None:
-    """A copy of a program without what could run code; None if it is none."""
+    """Copy a program without what could run code; return None if it is not one."""
     copy = io.BytesIO()
     with zipfile.ZipFile(path) as archive, zipfile.ZipFile(copy, 'w') as vetted:
         names = archive.namelist()
@@ -188,14 +189,14 @@ def _vetted(path: Path) -> io.BytesIO | None:
             content = archive.read(name)
             if name.endswith('.json'):
                 _check_json(json.loads(content))
-            # Of no use here, and the one part that is always pickled.
+            # Not needed here, and the only part that is always pickled.
             vetted.writestr(name, b'' if short[name] == _SAMPLES else content)
     copy.seek(0)
     return copy
 
 
 def _check_json(content: Any) -> None:
-    """Look for what torch would evaluate, call or unpickle."""
+    """Refuse what torch would evaluate, call or unpickle."""
     for part in _dicts(content):
         if part.get('use_pickle'):
             raise _RefusedError(f'the pickled object {part.get("path_name")!r}')

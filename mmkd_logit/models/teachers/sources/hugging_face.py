@@ -15,31 +15,32 @@ from mmkd_logit.models.teachers.sources.source import (
     import_extra,
 )
 
-# Arguments of from_pretrained that say where the files are, and how to get them.
+# Arguments of from_pretrained on where the files are and how to get them.
 _OPTIONS = ('cache_dir', 'local_files_only', 'revision', 'subfolder', 'token')
 _KINDS = {
     'ForImageClassification': 'AutoModelForImageClassification',
     'ForImageClassificationWithTeacher': 'AutoModelForImageClassification',
     'ForSemanticSegmentation': 'AutoModelForSemanticSegmentation',
 }
-# Pillow's numbers of its filters.
+# Filters by Pillow's numbers.
 _FILTERS = {0: 'nearest', 2: 'bilinear'}
 
 
 def build(request: Request) -> Found:
-    """Build a model of transformers. No code of a repository is run.
+    """Build a model of transformers, without running code from its repository.
 
     Args:
-        request (Request): ``what`` is a repository on the hub, or a folder that
-            ``save_pretrained`` wrote, with model and image processor.
+        request (Request): ``what`` is a repository on the hub, or a folder written by
+            ``save_pretrained``, with model and image processor.
 
     Returns:
-        Found: The model, what its image processor tells, and its ``id2label``.
+        Found: The model, the preprocessing of its image processor, and its
+        ``id2label``.
 
     Raises:
         ImportError: If transformers is not installed.
-        ValueError: If the model gives no logits of images, or asks to run code, or its
-            weights are not safetensors or do not fit to the last tensor.
+        ValueError: If the model does not output logits of images, asks to run code, or
+            its weights are not safetensors or do not match exactly.
     """
     transformers = import_extra('transformers', 'huggingface', request.who)
     unknown = [name for name in request.options if name not in _OPTIONS]
@@ -69,12 +70,12 @@ def build(request: Request) -> Found:
 
 
 def _kind(written: dict, request: Request) -> str:
-    """The class that loads it, if it gives logits of images and brings no code."""
+    """Return the class to load a model with, if it outputs logits and runs no code."""
     if written.get('auto_map'):
         raise ValueError(
             f'{request.who} asks to run code of its own repository (auto_map in its '
             'config.json), which is never run here. Export the model to ONNX or with '
-            'torch.export where you trust it, and take teacher.onnx or '
+            'torch.export in a place that you trust, and use teacher.onnx or '
             'teacher.exported.'
         )
     names = written.get('architectures') or ['none']
@@ -84,17 +85,17 @@ def _kind(written: dict, request: Request) -> str:
                 return kind
     if 'text_config' in written or 'vocab_size' in written:
         why = (
-            "it takes text. Of CLIP, take mmpretrain's zero-shot classifier, as "
+            "it takes text. For CLIP, use mmpretrain's zero-shot classifier: "
             "teacher.config='mmpretrain::clip/...'"
         )
     else:
         why = (
-            'it gives features, or something else. Take a model that was fine-tuned '
-            'on classes'
+            'it gives features, or something else. Use a model that was fine-tuned '
+            'for classification'
         )
     raise ValueError(
         f'{request.who} is a {names[0]}, which gives no logits of images: {why}. '
-        f'Expected one whose architecture ends with {" or ".join(list(_KINDS)[::2])}.'
+        f'Expected an architecture that ends with {" or ".join(list(_KINDS)[::2])}.'
     )
 
 
@@ -113,7 +114,7 @@ def _load(transformers: Any, kind: str, request: Request) -> Any:
             if request.checkpoint is None:
                 return network
             weights = weights_of(read_checkpoint(request.checkpoint))
-            # Files have other names than the model, which it translates.
+            # Names in files differ from the model's; from_pretrained converts them.
             network, report = type(network).from_pretrained(
                 None, config=config, state_dict=dict(weights), **told
             )
@@ -134,7 +135,7 @@ def _load(transformers: Any, kind: str, request: Request) -> Any:
         )
         raise ValueError(
             f'The weights of {request.who} do not fit its {type(network).__name__}, '
-            f'which would be random in part: {shown}.'
+            f'which would be partly random: {shown}.'
         )
     return network.float()
 
@@ -145,18 +146,18 @@ def _preprocessing(transformers: Any, request: Request) -> Preprocessing | None:
             request.what, **request.options, trust_remote_code=False
         )
     except (OSError, ValueError, ImportError):
-        return None  # to be told by teacher.preprocess
+        return None  # teacher.preprocess must specify it
     if getattr(processor, 'rescale_offset', False) or getattr(
         processor, 'include_top', False
     ):
-        return None  # it normalizes twice
+        return None  # normalizes twice
     factor = 1.0
     if getattr(processor, 'do_rescale', True):
         factor = getattr(processor, 'rescale_factor', None) or 1 / 255
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     if getattr(processor, 'do_normalize', False):
         mean, std = processor.image_mean, processor.image_std
-    # -1 is no filter.
+    # -1 stands for no filter.
     resample = -1 if processor.resample is None else int(processor.resample)
     return Preprocessing(
         mean=tuple(each / factor for each in mean),
@@ -167,9 +168,9 @@ def _preprocessing(transformers: Any, request: Request) -> Preprocessing | None:
 
 
 def _only_size(network: Any) -> Size | None:
-    """Height and width of images, if the model takes no other."""
+    """Return the height and width of images, if the model takes no other."""
     size = getattr(network.config, 'image_size', None)
-    # Models whose positions are bound to a size can be asked to interpolate them.
+    # Models whose positions are tied to a size have an option to interpolate them.
     if 'interpolate_pos_encoding' not in inspect.signature(network.forward).parameters:
         return None
     if isinstance(size, int):

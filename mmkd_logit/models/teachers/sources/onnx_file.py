@@ -24,18 +24,19 @@ _TYPES = {
 
 
 def build(request: Request) -> Found:
-    """Read an ONNX file that takes images (N, channels, H, W) and gives logits.
+    """Read an ONNX file that takes images (N, channels, H, W) and returns logits.
 
     Args:
-        request (Request): ``what`` is the file. Its batch may have any size, or one.
+        request (Request): ``what`` is the file. Its batch size may be free or fixed.
 
     Returns:
-        Found: The model; an ONNX file tells nothing of its preprocessing or classes.
+        Found: The model; an ONNX file does not specify its preprocessing or classes.
 
     Raises:
         ImportError: If onnxruntime is not installed.
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no ONNX file, or takes anything but one batch of images.
+        ValueError: If it is not an ONNX file, or takes anything but one batch of
+            images.
     """
     runtime = import_extra('onnxruntime', 'onnx', request.who)
     path = existing_file(request, '.onnx')
@@ -46,7 +47,7 @@ def build(request: Request) -> Found:
         shown = ', '.join(f'{each.name} {each.type} {each.shape}' for each in inputs)
         raise ValueError(
             f'{request.who} takes {shown}, but a teacher must take one batch of '
-            'images, floating point numbers of the shape (N, channels, H, W). Export '
+            'images: floating-point numbers of the shape (N, channels, H, W). Export '
             'it for images alone.'
         )
     batch, _, height, width = (e if isinstance(e, int) else None for e in shape)
@@ -76,7 +77,7 @@ def _session(runtime: Any, path: Path, request: Request) -> Any:
         return runtime.InferenceSession(
             str(path), options, providers=[each for each in wanted if each in there]
         )
-    except Exception as error:  # onnxruntime has a type of its own for each
+    except Exception as error:  # onnxruntime has its own type for each error
         raise ValueError(
             f'{request.who} cannot be read as an ONNX file ({path.stat().st_size} '
             f'bytes): {error}'
@@ -84,7 +85,7 @@ def _session(runtime: Any, path: Path, request: Request) -> Any:
 
 
 class _Session(nn.Module):
-    """Runs a session on tensors."""
+    """Runs an onnxruntime session on tensors."""
 
     def __init__(self, session: Any, dtype: torch.dtype) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Models of mmpretrain, mmseg and this package, by their configs."""
+"""Models of mmpretrain, mmseg and this package, built from their configs."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def build(request: Request) -> Found:
             config of the model alone, a dict.
 
     Returns:
-        Found: The model, its data preprocessor if its config has one, and the names of
-        classes that its checkpoint holds.
+        Found: The model, its data preprocessor if its config has one, and the class
+        names in its checkpoint.
 
     Raises:
         FileNotFoundError: If the config or the checkpoint does not exist.
@@ -43,8 +43,8 @@ def build(request: Request) -> Found:
     if request.checkpoint is not None:
         checkpoint = read_checkpoint(
             request.checkpoint,
-            'Train the teacher first, or name its file or address in '
-            'teacher.checkpoint.',
+            'Train the teacher first, or set teacher.checkpoint to its file or '
+            'address.',
         )
         what = f'{request.who}: {request.checkpoint}'
         weights = weights_of(checkpoint, request.checkpoint)
@@ -60,14 +60,14 @@ def build(request: Request) -> Found:
 
 
 def model_config(what: str | dict) -> dict:
-    """Config of a teacher's model, complete.
+    """Return the complete config of a teacher's model.
 
     Args:
         what (str | dict): A config, as a path or as 'package::path', or the config of
             the model alone.
 
     Returns:
-        dict: A copy. Of a distiller it is that of the student.
+        dict: A copy. For a distiller, the config of its student.
 
     Raises:
         FileNotFoundError: If the config does not exist.
@@ -85,9 +85,9 @@ def model_config(what: str | dict) -> dict:
 
 
 class _ZeroShot(nn.Module):
-    """Logits of mmpretrain's zero-shot CLIP, whose own forward gives probabilities.
+    """Logits of mmpretrain's zero-shot CLIP, whose own forward returns probabilities.
 
-    What it makes of the names of the classes is computed once.
+    The embeddings of the class names are computed once.
     """
 
     def __init__(self, model: BaseModel, device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""What every source of teachers is asked, and what it gives."""
+"""Common interface of the sources of teachers."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from torch import Tensor, nn
 from mmkd_logit.checkpoint import load_strictly, read_checkpoint, weights_of
 from mmkd_logit.models.teachers.preprocessing import Preprocessing, Size
 
-# The names of outputs that are logits wherever they occur.
+# Names of outputs that always hold logits.
 _LOGITS = ('logits', 'out')
 
 
 @dataclass
 class Request:
-    """What is asked of a source.
+    """A request to a source.
 
     Attributes:
-        what (str | dict): The model: a name, a path, a config.
-        who (str): What messages call the teacher.
+        what (str | dict): The model: a name, a path or a config.
+        who (str): The teacher's name in messages.
         device (torch.device): Where it will run.
         checkpoint (str, optional): File or address of its weights.
-        pretrained (bool): Whether the weights are those that the source has, in place
-            of ``checkpoint``.
-        weights (str, optional): Which of these.
+        pretrained (bool): Whether to use the source's own weights instead of
+            ``checkpoint``.
+        weights (str, optional): Which of these to use.
         options (dict): Further arguments of the library's builder.
         output (str | int, optional): Which of several outputs holds the logits.
     """
@@ -47,13 +47,13 @@ class Request:
 
 @dataclass
 class Found:
-    """What a source gives.
+    """The answer of a source.
 
     Attributes:
-        module (nn.Module): Takes images, and ``mode='tensor'``, and gives logits.
-        preprocessing (Preprocessing, optional): What it expects of its images.
+        module (nn.Module): Takes images and ``mode='tensor'``, and returns logits.
+        preprocessing (Preprocessing, optional): The preprocessing that it expects.
         classes (tuple[str, ...], optional): Names of its classes.
-        data_preprocessor (nn.Module, optional): What a toolbox has in place of
+        data_preprocessor (nn.Module, optional): A toolbox's counterpart of
             ``preprocessing``.
     """
 
@@ -64,18 +64,18 @@ class Found:
 
 
 class LogitModel(nn.Module):
-    """A model of another library, called as one of mmengine's.
+    """A model of another library behind the interface of mmengine's models.
 
     Args:
         network (nn.Module): The model.
-        who (str): What messages call it.
+        who (str): Its name in messages.
         num_classes (int, optional): Number of its classes. Defaults to None: unknown.
         output (str | int, optional): Which of several outputs holds the logits.
         size (tuple[int, int], optional): Height and width, if it takes no other.
-        batch (int, optional): Number of images, if it takes no other.
+        batch (int, optional): Batch size, if it takes no other.
     """
 
-    # How other libraries resize maps of logits.
+    # How other libraries resize logit maps.
     align_corners = False
 
     def __init__(
@@ -90,7 +90,7 @@ class LogitModel(nn.Module):
         super().__init__()
         self.network = network
         self.num_classes = num_classes
-        # Where half precision looks for a size to try.
+        # The check for half precision looks up a size to try here.
         self.img_size = size
         self._who = who
         self._output = output
@@ -99,7 +99,7 @@ class LogitModel(nn.Module):
     def forward(
         self, inputs: Tensor, data_samples: Any = None, mode: str = 'tensor'
     ) -> Tensor:
-        """Logits of images.
+        """Compute the logits of images.
 
         Args:
             inputs (Tensor): Images of shape (N, channels, H, W).
@@ -113,7 +113,7 @@ class LogitModel(nn.Module):
             return pick_output(self.network(inputs), self._output, self._who)
         parts = []
         for some in inputs.split(self._batch):
-            # Filled up with its first image.
+            # Padded with copies of the first image.
             more = some[:1].expand(self._batch - len(some), -1, -1, -1)
             given = self.network(torch.cat([some, more]))
             parts.append(pick_output(given, self._output, self._who)[: len(some)])
@@ -121,10 +121,10 @@ class LogitModel(nn.Module):
 
 
 def pick_output(given: Any, output: str | int | None, who: str) -> Tensor:
-    """The logits among what a model gives.
+    """Pick the logits among the outputs of a model.
 
     Args:
-        given (Any): A tensor, a mapping or a sequence of tensors.
+        given (Any): A tensor, or a mapping or sequence of tensors.
         output (str | int, optional): Name or index of the logits.
         who (str): The teacher's name, for messages.
 
@@ -132,7 +132,7 @@ def pick_output(given: Any, output: str | int | None, who: str) -> Tensor:
         Tensor: The logits.
 
     Raises:
-        ValueError: If it is not clear which they are.
+        ValueError: If it is unclear which output holds them.
     """
     if isinstance(given, Tensor):
         named: dict[Any, Any] = {0: given}
@@ -152,13 +152,13 @@ def pick_output(given: Any, output: str | int | None, who: str) -> Tensor:
     shown = ', '.join(f'{key!r} {tuple(each.shape)}' for key, each in tensors.items())
     asked = '' if output is None else f'no output {output!r}, but '
     raise ValueError(
-        f'{who} gives {asked}{shown or type(given).__name__}. Name the one that holds '
-        f'the logits with teacher.output.'
+        f'{who} gives {asked}{shown or type(given).__name__}. Set teacher.output to '
+        f'the one that holds the logits.'
     )
 
 
 def import_extra(module: str, extra: str, who: str) -> Any:
-    """Import what an optional extra installs.
+    """Import a module that an optional extra installs.
 
     Args:
         module (str): Name of the module.
@@ -166,7 +166,7 @@ def import_extra(module: str, extra: str, who: str) -> Any:
         who (str): The teacher's name, for messages.
 
     Raises:
-        ImportError: If it is not installed, with the command that installs it.
+        ImportError: If it is not installed. The message has the command to install it.
     """
     try:
         return import_module(module)
@@ -182,11 +182,11 @@ def load_file(network: nn.Module, request: Request) -> None:
 
     Args:
         network (nn.Module): The model.
-        request (Request): What is asked for.
+        request (Request): The request.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it cannot be read, or does not fit to the last tensor.
+        ValueError: If it cannot be read, or does not match exactly.
     """
     assert request.checkpoint is not None
     what = f'{request.who}: {request.checkpoint}'
@@ -196,11 +196,11 @@ def load_file(network: nn.Module, request: Request) -> None:
 
 
 def existing_file(request: Request, suffix: str) -> Path:
-    """The file that a request names.
+    """Return the path of the file that a request names.
 
     Args:
-        request (Request): What is asked for.
-        suffix (str): What it must end with.
+        request (Request): The request.
+        suffix (str): Required suffix of the file.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -220,14 +220,14 @@ def existing_file(request: Request, suffix: str) -> Path:
 
 
 def check_options(request: Request, refused: Mapping[str, str]) -> None:
-    """Refuse arguments that would undo what this package sees to.
+    """Refuse arguments that conflict with what this package sets itself.
 
     Args:
-        request (Request): What is asked for.
-        refused (dict): Arguments, each with a sentence on what to do instead.
+        request (Request): The request.
+        refused (dict): Arguments, each with what to do instead.
 
     Raises:
-        ValueError: For the first of them that is set.
+        ValueError: For the first such argument that is set.
     """
     for name in request.options:
         if name in refused:

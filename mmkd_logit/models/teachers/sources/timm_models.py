@@ -18,7 +18,7 @@ from mmkd_logit.models.teachers.sources.source import (
     load_file,
 )
 
-# The first release that reads nothing but weights.
+# The first release that never unpickles more than weights.
 _SAFE = (1, 0, 27)
 _REFUSED = {
     'pretrained': 'without teacher.checkpoint the weights are those of timm.',
@@ -33,16 +33,16 @@ def build(request: Request) -> Found:
     Args:
         request (Request): ``what`` is a name, such as 'resnet50.a1_in1k', an address on
             the Hugging Face hub, as 'hf_hub:<user>/<name>', or a folder in timm's own
-            form, with config.json and model.safetensors. ``options`` go to
+            format, with config.json and model.safetensors. ``options`` go to
             ``timm.create_model``.
 
     Returns:
-        Found: The model, what its ``pretrained_cfg`` tells, and the names of ImageNet.
+        Found: The model, the preprocessing in its ``pretrained_cfg``, and the names of
+        its classes if known, such as ImageNet's.
 
     Raises:
         ImportError: If timm is not installed.
-        ValueError: If there is no such model, or no weights that fit it, or it has no
-            classes.
+        ValueError: If there is no such model, no weights fit it, or it has no classes.
     """
     timm = import_extra('timm', 'timm', request.who)
     check_options(request, _REFUSED)
@@ -51,7 +51,7 @@ def build(request: Request) -> Found:
         raise ValueError(
             f'{request.who} needs timm {".".join(map(str, _SAFE))} or newer, but '
             f'{timm.__version__} is installed, which reads pickled weights in a way '
-            'that could run code. Update it, or give a checkpoint.'
+            'that could run code. Update timm, or set teacher.checkpoint.'
         )
     name, options = request.what, dict(request.options)
     if Path(name).expanduser().is_dir():
@@ -63,14 +63,14 @@ def build(request: Request) -> Found:
     told = config.get('num_classes', classes)
     if request.pretrained and classes not in (0, told):
         raise ValueError(
-            f'{request.who} was trained on {told} classes, so that '
+            f'{request.who} was trained on {told} classes, so '
             f'teacher.options.num_classes={classes} would give it a random last layer. '
-            'Leave it out, and set teacher.class_map, or give a checkpoint.'
+            'Remove that and set teacher.class_map, or set teacher.checkpoint.'
         )
     if classes == 0:
         raise ValueError(
-            f'{request.who} has num_classes=0: it gives features, not logits. Take '
-            'one that was trained on classes, or give the checkpoint of one with '
+            f'{request.who} has num_classes=0: it gives features, not logits. Use a '
+            'model trained for classification, or set teacher.checkpoint to one, with '
             'teacher.options=dict(num_classes=...).'
         )
     if request.checkpoint is not None:
@@ -83,8 +83,8 @@ def build(request: Request) -> Found:
         Preprocessing(
             mean=tuple(255 * each for each in data['mean']),
             std=tuple(255 * each for each in data['std']),
-            # Images that a student learns from are seldom enlarged much: bicubic is
-            # close to what timm calls 'lanczos', and one of those of 'random'.
+            # A student's images are seldom enlarged much, so bicubic is close to
+            # timm's 'lanczos', and it is one of the choices of 'random'.
             interpolation=data['interpolation']
             if data['interpolation'] in usual
             else 'bicubic',
@@ -97,11 +97,11 @@ def build(request: Request) -> Found:
 def _create(timm: Any, name: str, request: Request, options: dict) -> Any:
     try:
         return timm.create_model(name, pretrained=request.pretrained, **options)
-    except Exception as error:  # of the hub, of files, of the model itself
+    except Exception as error:  # from the hub, from files, or from the model
         plain = name.partition('.')[0]
         close = get_close_matches(plain, timm.list_models(), n=3)
         unknown = ':' not in name and not timm.is_model(plain)
-        hint = f' Is one of {", ".join(close)} meant?' if unknown and close else ''
+        hint = f' Did you mean one of {", ".join(close)}?' if unknown and close else ''
         raise ValueError(
             f'{request.who} cannot be built by timm {timm.__version__}: '
             f'{type(error).__name__}: {error}.{hint}'
@@ -109,7 +109,7 @@ def _create(timm: Any, name: str, request: Request, options: dict) -> Any:
 
 
 def _only_size(network: Any, size: Size) -> Size | None:
-    """Height and width of images, if the model takes no other."""
+    """Return the height and width of images, if the model takes no other."""
     embedding: Any = getattr(network, 'patch_embed', None)
     if hasattr(embedding, 'strict_img_size'):
         return embedding.img_size if embedding.strict_img_size else None
@@ -120,7 +120,7 @@ def _class_names(timm: Any, config: dict, classes: int) -> tuple[str, ...] | Non
     names, described = config.get('label_names'), config.get('label_descriptions')
     if names and len(names) == classes:
         return tuple((described or {}).get(name, name) for name in names)
-    # Other data sets of a thousand classes are told apart by the names that they have.
+    # Other datasets of a thousand classes have label names, handled above.
     subset = timm.data.infer_imagenet_subset(config)
     if subset is None or config.get('num_classes') != classes:
         return None

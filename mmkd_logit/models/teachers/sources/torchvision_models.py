@@ -24,7 +24,7 @@ _REFUSED = {
     'weights_backbone': 'the weights are those of the whole model.',
     'pretrained': 'name the weights in teacher.weights.',
 }
-# What torchvision itself sets when it loads its weights.
+# Arguments that torchvision itself sets when it loads its weights.
 _AS_TRAINED = dict(transform_input=True, aux_logits=True, init_weights=False)
 _OF_WEIGHTS = {'googlenet': _AS_TRAINED, 'inception_v3': _AS_TRAINED}
 
@@ -38,12 +38,11 @@ def build(request: Request) -> Found:
             ``torchvision.models.get_model``.
 
     Returns:
-        Found: The model, what its weights tell, and the names of their classes.
+        Found: The model, and the preprocessing and class names of its weights.
 
     Raises:
         ImportError: If torchvision is not installed.
-        ValueError: If there is no such model, or no such weights, or a file does not
-            fit.
+        ValueError: If there are no such model or weights, or a file does not fit.
     """
     models = import_extra('torchvision', 'onedl', request.who).models
     check_options(request, _REFUSED)
@@ -93,7 +92,7 @@ def _weights_of_model(models: Any, request: Request) -> Any:
     except ValueError as error:
         names = models.list_models()
         close = get_close_matches(request.what, names, n=3)
-        hint = f' Is one of {", ".join(close)} meant?' if close else ''
+        hint = f' Did you mean one of {", ".join(close)}?' if close else ''
         raise ValueError(
             f'{request.who}: torchvision has no such model.{hint}'
         ) from error
