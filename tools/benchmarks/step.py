@@ -85,7 +85,10 @@ def make_batch(cfg: Config, batch_size: int, size: tuple[int, int]) -> dict[str,
         return {'inputs': list(images), 'data_samples': pixels}
     classes = cfg.data_preprocessor.num_classes
     labels = torch.randint(classes, (batch_size,), generator=generator)
-    samples = [DataSample().set_gt_label(label) for label in labels]
+    samples = [
+        DataSample(metainfo=dict(sample_idx=index)).set_gt_label(label)
+        for index, label in enumerate(labels)
+    ]
     return {'inputs': images, 'data_samples': samples}
 
 
