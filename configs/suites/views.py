@@ -4,7 +4,7 @@ teacher = '../baseline/res20_digitpairs.py'
 rows = {
     'fresh augmentation': _kd,
     **{
-        f'{views} views': dict(config=_kd, options={'model.teacher.views': views})
-        for views in (40, 8, 4, 2, 1)
+        name: dict(config=_kd, options={'model.teacher.views': int(name.split()[0])})
+        for name in ('40 views', '8 views', '4 views', '2 views', '1 view')
     },
 }
