@@ -185,7 +185,7 @@ def _refuse_dead_settings(cfg: Config, options: Iterable[str]) -> None:
         if name in set_here:
             raise ValueError(
                 f'--cfg-options sets {name!r} at the top level of the config, where '
-                f'it has no effect. Set it in {path}: {path}.<key>=<value>.'
+                f'it has no effect. Set {path} instead.'
             )
         # A config may define its model's parts first, under such names.
         if name in cfg and cfg[name] != cfg.model.get(name):

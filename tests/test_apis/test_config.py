@@ -94,7 +94,7 @@ DHKD = Path(__file__).parents[2] / 'configs' / 'dhkd' / 'res20_res8_digits.py'
     ],
 )
 def test_settings_that_nothing_reads_are_refused(option: str, path: str) -> None:
-    with pytest.raises(ValueError, match=f'has no effect. Set it in {path},'):
+    with pytest.raises(ValueError, match=f'has no effect. Set {path} instead'):
         read(DHKD, option)
 
 

@@ -110,7 +110,7 @@ def test_bad_models(checkpoint: str, five: tuple[str, str]) -> None:
         predict_models([('b', PLAIN, five[1])], samples=4)
     with pytest.raises(ValueError, match='a has 10 classes, but b has 5'):
         predict_models([one, ('b', *five)], samples=4)
-    with pytest.raises(ValueError, match='got 1. Raise --samples'):
+    with pytest.raises(ValueError, match='got 1. Increase --samples'):
         predict_models([one], samples=1)
 
 

@@ -66,7 +66,7 @@ def test_by_hand() -> None:
     np.testing.assert_allclose(found.by('size')[0], 100 * 11 / 15)
     twice = scores(wrong, wrong)
     np.testing.assert_allclose(twice.by('class')[:3], iou[:3])
-    with pytest.raises(ValueError, match=r'shape \(3, 5\), but the truth \(3, 6\)'):
+    with pytest.raises(ValueError, match=r'shape \(3, 5\), but the truth has \(3, 6\)'):
         found.add(wrong[:, :5], TRUTH)
 
 

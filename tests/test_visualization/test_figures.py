@@ -166,7 +166,7 @@ def test_t_sne_keeps_groups_together() -> None:
     np.fill_diagonal(distance, np.inf)
     assert (labels[distance.argmin(1)] == labels).all()
     with pytest.raises(
-        ValueError, match='3 or more images, but got 2. Raise --samples'
+        ValueError, match='3 or more images, but got 2. Increase --samples'
     ):
         embed(features[:2])
 

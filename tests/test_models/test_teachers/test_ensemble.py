@@ -129,7 +129,7 @@ def test_bad_settings(distiller: Callable, classifier: MakeConfig) -> None:
         ([one | dict(weight=0), one | dict(weight=0)], 'All teachers have weight 0'),
         ([one, one | dict(weight=-1)], r'teacher\[1\].weight must not be negative'),
         ([one, one | dict(weight=float('nan'))], r'teacher\[1\].weight'),
-        ([one | dict(name='a'), one | dict(name='a')], 'another for each'),
+        ([one | dict(name='a'), one | dict(name='a')], 'different for each'),
         ([one, one | dict(name='lossy')], "without 'loss' in it"),
         ([one, dict(cache='store')], r'teacher\[1\].cache cannot be set: views and st'),
         ([one | dict(views=2), one], r'teacher\[0\].views cannot be set'),
