@@ -241,5 +241,5 @@ def test_clear_errors_of_settings() -> None:
     logits = torch.zeros(2, 3)
     with pytest.raises(ValueError, match='beta must be a finite number'):
         dist_loss(logits, logits, beta=float('nan'))
-    with pytest.raises(ValueError, match='taus must hold one temperature'):
+    with pytest.raises(ValueError, match='taus must hold at least one temperature'):
         multi_temperature_kd_loss(logits, logits, ())

@@ -150,7 +150,7 @@ def test_works_in_float64(dtype: torch.dtype) -> None:
 def test_clear_errors() -> None:
     features, labels = rows_of(etf(3, 4))
     logits, weight = torch.zeros(12, 3), torch.zeros(3, 4)
-    with pytest.raises(ValueError, match='at least two, but got 4 rows of 1. Take a'):
+    with pytest.raises(ValueError, match='at least two, but got 4 rows of 1. Use a'):
         one = labels == 1
         neural_collapse(features[one], logits[one], labels[one], weight)
     with pytest.raises(ValueError, match='at least two, but got 0 rows of 0'):

@@ -239,7 +239,7 @@ def test_half_precision_maps_are_resized_in_single() -> None:
 def test_stack_labels() -> None:
     labels = make_labels((4, 6))
     assert torch.equal(stack_labels(samples(labels), (4, 6), 4, 255), labels)
-    with pytest.raises(ValueError, match=r'size \(4, 6\), but its image \(8, 6\)'):
+    with pytest.raises(ValueError, match=r'size \(4, 6\), but its image has \(8, 6\)'):
         stack_labels(samples(labels), (8, 6), 4, 255)
     labels[1, 0, 0], labels[1, 0, 1] = 17, -1
     bad = samples(labels)

@@ -489,7 +489,8 @@ def test_compare_models(cwd: Path, dhkd: Path, wide: Path) -> None:
     assert float(rows['student']['params, M']) == pytest.approx(count / 1e6)
     assert rows['teacher']['tau'] == rows['teacher']['KL'] == ''
     same = {key: float(rows['itself'][key]) for key in ('agreement, %', 'tau', 'KL')}
-    assert same == {'agreement, %': 100, 'tau': 1, 'KL': pytest.approx(0, abs=1e-6)}
+    # Tied logits keep the tau of a pixel with itself below 1.
+    assert same == pytest.approx({'agreement, %': 100, 'tau': 1, 'KL': 0}, abs=1e-4)
     assert 0 < float(rows['student']['agreement, %']) < 100
     assert float(rows['student']['KL']) > 0
 

@@ -308,7 +308,7 @@ def test_dhkd_across_families(resolution: str) -> None:
     assert losses['loss_dhkd'] > 0
     assert all(p.grad is not None for p in model.parameters())
     linear = DHKD | dict(aux_head=dict(type='LinearLogitHead'))
-    with pytest.raises(ValueError, match='takes vectors, but .* maps. Take ConvLogit'):
+    with pytest.raises(ValueError, match='takes vectors, but .* maps. Use ConvLogit'):
         distiller(**linear)
 
 
@@ -479,7 +479,7 @@ def test_bad_labels_are_named_before_the_forward() -> None:
     ):
         step(model, data)
     prepared = model.data_preprocessor(batch(), True)
-    with pytest.raises(ValueError, match=r'size \(32, 48\), but its image \(32, 40\)'):
+    with pytest.raises(ValueError, match=r'\(32, 48\), but its image has \(32, 40\)'):
         model.loss(prepared['inputs'][..., :40], prepared['data_samples'])
     with pytest.raises(ValueError, match="resolution must be 'student' or 'label'"):
         distiller(init=False, resolution='teacher', **KD)

@@ -146,7 +146,7 @@ def test_building_it_leaves_the_random_numbers_alone(
 
 
 def test_bad_settings() -> None:
-    with pytest.raises(ValueError, match='one of config .* and model'):
+    with pytest.raises(ValueError, match='one of config .* model'):
         Teacher(checkpoint=None)
     with pytest.raises(ValueError, match='needs a checkpoint'):
         Teacher(config='x.py')
@@ -158,7 +158,7 @@ def test_bad_settings() -> None:
 def test_missing_checkpoint(classifier: MakeConfig, student: BaseModel) -> None:
     with pytest.raises(FileNotFoundError, match=r"'nowhere.pth' does not exist"):
         load(classifier(), 'nowhere.pth', student)
-    with pytest.raises(ValueError, match=r'path of a file or an http\(s\) address'):
+    with pytest.raises(ValueError, match=r'path of a file or an http\(s\) URL'):
         load(classifier(), 'ftp://example.org/x.pth', student)
 
 
