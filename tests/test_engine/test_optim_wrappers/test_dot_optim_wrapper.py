@@ -138,6 +138,24 @@ def naive(net: Net, steps: int, delta: float, groups: dict[str, dict]) -> None:
             param.data -= move
 
 
+def test_hooks_that_torch_has_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torch 2.1 does once ``torch._dynamo`` is imported."""
+    bare = torch.optim.SGD.step
+    while hasattr(bare, '__wrapped__'):
+        bare = bare.__wrapped__
+
+    def unhooked(self: Any, *args: Any) -> Any:
+        return bare(self, *args)
+
+    unhooked.hooked = True  # type: ignore[attr-defined]
+    monkeypatch.setattr(torch.optim.SGD, 'step', unhooked)
+    net = Net()
+    wrapper = build(net.parameters())
+    step(wrapper, *net.losses())
+    states = [sorted(state) for state in wrapper.optimizer.state.values()]
+    assert states.count(['distill_momentum_buffer', 'momentum_buffer']) == 4
+
+
 def test_several_groups() -> None:
     """Each with its own learning rate, momentum, dampening and decay."""
     groups = {
