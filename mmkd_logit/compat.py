@@ -111,6 +111,22 @@ def register_config_packages() -> None:
         MODULE2PACKAGE['mmseg'] = 'mmseg'
 
 
+def run_step_hooks(kind: type[torch.optim.SGD]) -> None:
+    """Make an optimizer run the hooks of its step.
+
+    Once torch 2.1 has imported ``torch._dynamo``, optimizers built after that do not.
+
+    Args:
+        kind (type[SGD]): The optimizer's class.
+    """
+    called: list[torch.optim.Optimizer] = []
+    probe = kind([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    probe.register_step_pre_hook(lambda optimizer, *_: called.append(optimizer))
+    probe.step()
+    if not called:
+        kind.step = kind.profile_hook_step(kind.step)  # type: ignore[method-assign]
+
+
 def shipped_folder(name: str) -> Path:
     """Return the folder of configs or tools shipped with this package.
 

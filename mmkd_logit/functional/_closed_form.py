@@ -136,7 +136,7 @@ def closed_form_loss(
         for part in chunk_rows(student, smaller):
             s = student[part].to(dtype, copy=True)
             t = teacher[part].to(dtype, copy=True)
-            one = _temper(s, tau) * _temper(t, tau)
+            one = temper_(s, tau) * temper_(t, tau)
             value, slope = chunk_fn(s, t, *(column[part] for column in columns))
             total += value * one
             if grad is not None:
@@ -157,7 +157,7 @@ def bound(logits: Tensor) -> float:
     return torch.finfo(logits.dtype).max / 4
 
 
-def _temper(logits: Tensor, tau: float) -> Tensor:
+def temper_(logits: Tensor, tau: float) -> Tensor:
     """Divide by the temperature in place, keeping finite logits finite.
 
     Returns:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mmkd_logit.functional._checks import check_pair, check_positive, compute_dtype
-from mmkd_logit.functional._closed_form import _temper, chunk_rows
+from mmkd_logit.functional._closed_form import chunk_rows, temper_
 
 SumOverRanks = Callable[[Tensor], Tensor]
 """Sums a tensor over all processes, so that each gets the sum."""
@@ -54,7 +54,7 @@ class SoftRows:
 
     def _softmax(self, logits: Tensor) -> Tensor:
         copied = logits.to(self.dtype, copy=True)
-        self.one = self.one * _temper(copied, self.tau)
+        self.one = self.one * temper_(copied, self.tau)
         return copied.softmax(1)
 
     def forget(self) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmkd_logit.functional._checks import check_pair, check_positive, compute_dtype
-from mmkd_logit.functional._closed_form import _temper, chunk_size, loss_of_sum
+from mmkd_logit.functional._closed_form import chunk_size, loss_of_sum, temper_
 
 
 def cwd_loss(
@@ -141,7 +141,7 @@ class _LogSoftmax:
 
     def _tempered(self, part: slice) -> Tensor:
         copied = self.logits[part].to(self.dtype, copy=True)
-        self.one = self.one * _temper(copied, self.tau)
+        self.one = self.one * temper_(copied, self.tau)
         return copied
 
     def rows(self, part: slice) -> Tensor:

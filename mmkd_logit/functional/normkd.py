@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mmkd_logit.functional._checks import check_pair, check_positive
-from mmkd_logit.functional._closed_form import closed_form_loss, scaled
+from mmkd_logit.functional._closed_form import bound, closed_form_loss, scaled
 
 
 def normkd_loss(student: Tensor, teacher: Tensor, tau: float = 2.0) -> Tensor:
@@ -55,8 +55,7 @@ def normkd_loss(student: Tensor, teacher: Tensor, tau: float = 2.0) -> Tensor:
 
     def chunk(s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         std_s, std_t = _standardize_(s), _standardize_(t)
-        bound = torch.finfo(s.dtype).max / 4
-        weight = std_t.square_().clamp_(max=bound)
+        weight = std_t.square_().clamp_(max=bound(s))
         log_q, log_p = scaled(s, 1 / tau).log_softmax(1), t.div_(tau).log_softmax(1)
         p = torch.exp(log_p, out=t)
         value = log_p.sub_(log_q).mul_(p).sum(1, keepdim=True).mul_(weight).sum()
@@ -65,7 +64,7 @@ def normkd_loss(student: Tensor, teacher: Tensor, tau: float = 2.0) -> Tensor:
         along = (slope * s).sum(1, keepdim=True).div_(s.shape[1] - 1)
         slope.addcmul_(s, along, value=-1)
         rate = torch.where(std_s > 0, weight.div_(tau * std_s), 0.0)
-        return value, slope.mul_(rate.clamp_(max=bound))
+        return value, slope.mul_(rate.clamp_(max=bound(s)))
 
     return closed_form_loss(student, teacher, chunk, scale=tau**2, smaller=2)
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import SGD, Optimizer
 
+from mmkd_logit.compat import run_step_hooks
 from mmkd_logit.engine.optim_wrappers.two_gradients_optim_wrapper import (
     TwoGradientsOptimWrapper,
     add_gradients,
@@ -87,7 +88,7 @@ Zhao_DOT_A_Distillation-Oriented_Trainer_ICCV_2023_paper.pdf
         self.delta = delta
         self._check_optimizer()
         self._apart: list[Tensor | None] = []
-        _run_step_hooks()
+        run_step_hooks(SGD)
         optimizer.register_step_pre_hook(self._move)
 
     def _check_optimizer(self) -> None:
@@ -204,19 +205,6 @@ class DOTAmpOptimWrapper(DOTOptimWrapper, AmpOptimWrapper):
         **kwargs: Arguments of mmengine's ``AmpOptimWrapper``: ``loss_scale``,
             ``dtype``, ``accumulative_counts`` and ``clip_grad``, by norm.
     """
-
-
-def _run_step_hooks() -> None:
-    """Make SGD run the hooks of its step.
-
-    Once torch 2.1 has imported ``torch._dynamo``, optimizers built after that do not.
-    """
-    called: list[Optimizer] = []
-    probe = SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
-    probe.register_step_pre_hook(lambda optimizer, *_: called.append(optimizer))
-    probe.step()
-    if not called:
-        SGD.step = SGD.profile_hook_step(SGD.step)  # type: ignore[method-assign]
 
 
 def _poison(
