@@ -101,6 +101,7 @@ def read(name: str, size: tuple[int, int]) -> Config:
     cfg.model.teacher.checkpoint = None
     if cfg.default_scope == 'mmseg':
         cfg.model.student.pretrained = None
+        cfg.model.student.backbone.init_cfg = None
         cfg.model.student.data_preprocessor.size = size
     # Nothing can be learnt here: at the recipe's rate the weights would blow up.
     cfg.optim_wrapper.optimizer.lr = 1e-3
