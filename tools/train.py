@@ -70,6 +70,14 @@ def apply_args(cfg: Config, args: argparse.Namespace) -> None:
         cfg.load_from = None if args.resume == 'auto' else args.resume
 
 
+def stopped(work_dir: str) -> str:
+    """Say how to go on after Ctrl-C."""
+    latest = find_latest_checkpoint(work_dir)
+    if latest is None:
+        return 'Stopped, before the first checkpoint was saved.'
+    return f'Stopped. The same command with --resume continues from {latest}.'
+
+
 def draw(work_dir: Path) -> Path | None:
     """Draw the metrics of a run; None if it has logged none."""
     from mmkd_logit.visualization import RunLog, plot_curves, read_curves
@@ -103,7 +111,7 @@ def point_on(runner: Runner, args: argparse.Namespace) -> None:
     print(steps)
 
 
-def main() -> None:
+def main() -> int:
     args = parse_args()
     cfg = read_config(args)
     apply_args(cfg, args)
@@ -115,10 +123,16 @@ def main() -> None:
     elif cfg.get('load_from'):
         read_checkpoint(cfg.load_from)  # mmengine would run any code in it
     runner = build_runner(cfg)
-    runner.train()
+    try:
+        runner.train()
+    except KeyboardInterrupt:
+        if is_main_process():
+            print(stopped(runner.work_dir))
+        return 130
     if is_main_process():
         point_on(runner, args)
+    return 0
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())
