@@ -43,7 +43,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def apply_args(cfg: Config, args: argparse.Namespace) -> None:
-    """Write the arguments of training into the config."""
+    """Apply the training arguments to the config."""
     if cfg.get('optim_wrapper') is None or cfg.get('train_dataloader') is None:
         raise SystemExit(
             f'{args.config} has no optim_wrapper or no train_dataloader: it is meant '
@@ -79,7 +79,7 @@ def stopped(work_dir: str) -> str:
 
 
 def draw(work_dir: Path) -> Path | None:
-    """Draw the metrics of a run; None if it has logged none."""
+    """Draw the metrics of a run; return None if it has logged none."""
     from mmkd_logit.visualization import RunLog, plot_curves, read_curves
 
     try:
@@ -92,7 +92,7 @@ def draw(work_dir: Path) -> Path | None:
 
 
 def point_on(runner: Runner, args: argparse.Namespace) -> None:
-    """Say where the student, the log and the picture are, and what to type next."""
+    """Print where the student, log and picture are, and which commands to run next."""
     work_dir, log_dir = Path(runner.work_dir), Path(runner.log_dir)
     if any(isinstance(hook, ExportStudentHook) for hook in runner.hooks):
         weights = work_dir / 'student_last.pth'
