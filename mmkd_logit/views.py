@@ -58,10 +58,17 @@ def with_views(loader: Mapping[str, Any], teacher: Mapping[str, Any]) -> dict[st
         ValueError: If the loader has ``num_batch_per_epoch`` or no sampler of its own.
     """
     plain = without_views(loader)
-    if plain.get('num_batch_per_epoch') is not None or 'sampler' not in plain:
+    batches = plain.get('num_batch_per_epoch')
+    if batches is not None or 'sampler' not in plain:
+        found = (
+            f'has num_batch_per_epoch={batches}'
+            if 'sampler' in plain
+            else 'has no sampler'
+        )
         raise ValueError(
             'teacher.cache and teacher.views need a train_dataloader with a sampler '
-            'and without num_batch_per_epoch, so that an epoch sees every image once.'
+            'and without num_batch_per_epoch, so that an epoch sees every image once. '
+            f'This one {found}.'
         )
     dataset = {key: teacher[key] for key in KEYS if teacher.get(key) is not None}
     plain['dataset'] = dict(type=DATASET, dataset=plain['dataset'], **dataset)

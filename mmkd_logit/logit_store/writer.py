@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -91,6 +90,8 @@ class StoreWriter:
 
     def open(self) -> None:
         """Create the files at their full size, or reuse existing ones."""
+        import fcntl  # missing on Windows, where the rest of the package works
+
         if is_main_process():
             if self.missing_size() > self.free_size():
                 raise OSError(
