@@ -23,6 +23,7 @@ from mmkd_logit.registry import MODELS
         ('stored_logits', ['kd/cifar100/res32x4_res8x4', 'kd/pspnet-r101_pspnet-r18']),
         ('methods', ['ctkd/tv-res34_res18_in1k']),
         ('teachers', ['kd/res34_res18_in1k']),
+        ('suite', ['stored / live']),
         ('step', ['dhkd/res34_res18_in1k', 'kd/pspnet-r101_pspnet-r18_cityscapes']),
     ],
 )

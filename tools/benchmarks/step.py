@@ -11,8 +11,9 @@ distiller itself: the tap, the auxiliary head, the loss, the checks. The weights
 random, which does not affect the times. Peak memory is that of both steps, on top of
 the models; see measure.py for the method.
 
-A second table gives the ratio of the times of a step that compares pixels at the
-resolution of the labels, and of one at the resolution of the student's logits.
+A second table compares, for each method that works per pixel, the time and peak memory
+of a step at the resolution of the labels with those of one at the resolution of the
+student's logits.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ QUICK_PAIRS = {
 }
 TARGET, CITYSCAPES_TARGET = 1.05, 1.03
 PIXELS, LABELS_TARGET = 'pspnet-r101_pspnet-r18_cityscapes', 1.1
+PIXEL_METHODS = ('kd', 'dhkd', 'mcld', 'kd_kendall-tau', 'dist', 'cwd')
 
 
 def build(model: dict, cfg: Config, device: str) -> tuple[BaseModel, OptimWrapper]:
@@ -124,17 +126,18 @@ def compare(
 
 
 def compare_resolutions(
-    batch_size: int, size: tuple[int, int], rounds: int, device: str
-) -> list[float]:
-    """Return the ratios of step times: resolution of the labels / of the student."""
-    cfg = read(f'kd/{PIXELS}', size)
+    name: str, batch_size: int, size: tuple[int, int], rounds: int, device: str
+) -> tuple[list[float], list[float]]:
+    """Return time ratios labels / student, and the peak MiB of both steps."""
+    cfg = read(name, size)
     batch = make_batch(cfg, batch_size, size)
     work = []
     for resolution in ('label', 'student'):
         cfg.model.resolution = resolution
         model, optim_wrapper = build(cfg.model, cfg, device)
         work.append(partial(model.train_step, batch, optim_wrapper))
-    return [a / b for a, b in times(work, rounds, device)]
+    ratios = [a / b for a, b in times(work, rounds, device)]
+    return ratios, [peak_memory(step, device) for step in work]
 
 
 def main() -> None:
@@ -159,11 +162,23 @@ def main() -> None:
                 *ratio_cells(ratios, most=target),
                 *(f'{peak:,.1f}' for peak in memory),
             )
-    labels = Table('config', 'time, labels / student', 'quartiles', 'target')
+    labels = Table(
+        Column('config', no_wrap=True),
+        *('time, labels / student', 'quartiles', 'target'),
+        *('peak MiB, labels', 'student'),
+    )
     batches, rounds = pairs[PIXELS]
     batch, height, width = batches[args.device]
-    ratios = compare_resolutions(batch, (height, width), rounds, args.device)
-    labels.add_row(f'kd/{PIXELS}', *ratio_cells(ratios, most=LABELS_TARGET))
+    for method in PIXEL_METHODS:
+        name = f'{method}/{PIXELS}'
+        ratios, memory = compare_resolutions(
+            name, batch, (height, width), rounds, args.device
+        )
+        labels.add_row(
+            name,
+            *ratio_cells(ratios, most=LABELS_TARGET),
+            *(f'{peak:,.1f}' for peak in memory),
+        )
     Console(width=120).print(table, labels)
 
 
