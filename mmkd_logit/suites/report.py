@@ -204,7 +204,7 @@ class Report:
         """Return the cells, starting with the row of column names."""
         published = ['published'] if self.sources else []
         head = ['', 'last', 'best', *published, 'difference', 'seeds']
-        times = ['ms a step', 's an epoch']
+        times = ['ms per step', 's per epoch']
         return [[*head, *times], *(self._cells(line) for line in self.all_lines)]
 
     def _cells(self, line: Line) -> list[str]:
