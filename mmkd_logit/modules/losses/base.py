@@ -32,9 +32,9 @@ class LogitLoss(nn.Module, ABC):
         head (str): The student logits that the loss acts on: ``'main'``, the
             student's own, or ``'aux'``, those of the auxiliary head. Defaults to
             'main'.
-        transforms (Sequence[str | dict | RowTransform]): Row transforms,
-            applied first, in this order, to the logits of student and teacher: names
-            such as 'standardize', configs, or objects. Defaults to ().
+        transforms (Sequence[str | dict | RowTransform]): Row transforms, applied in
+            this order to the logits of student and teacher before the loss: names such
+            as 'standardize', configs, or objects. Defaults to ().
 
     Raises:
         ValueError: If ``loss_weight`` is not a finite number, or ``head`` is unknown.

@@ -71,7 +71,7 @@ class ScaleByStd(RowTransform):
 
     For a loss that does not change if a constant is added to a row, such as KD or DKD,
     this is the same as 'standardize'. NormKD also multiplies a row's loss by the
-    variance of the teacher's logits, which only ``NormKDLoss`` does, not a transform.
+    variance of the teacher's logits, which a transform cannot do; ``NormKDLoss`` does.
     See :func:`mmkd_logit.functional.scale_by_std`.
 
     Source: https://arxiv.org/abs/2308.00520
@@ -89,11 +89,10 @@ class StandardizeClasses(RowTransform):
     """Z-score of each class over the batch, as in LumiNet.
 
     Mean and variance are over the rows of all processes, so the result is the same as
-    in one process. LumiNet is KD after this transform, with its own factor in place of
-    the squared temperature:
+    in one process. See :func:`mmkd_logit.functional.standardize_classes`. LumiNet is KD
+    after this transform, with its own factor in place of the squared temperature:
     ``dict(type='KDLoss', tau=tau, loss_weight=alpha**2 / tau**2,
     transforms=['standardize_classes'])``.
-    See :func:`mmkd_logit.functional.standardize_classes`.
 
     Source: https://arxiv.org/abs/2310.03669
     """
