@@ -28,7 +28,7 @@ def read_checkpoint(source: str | Path, remedy: str = '') -> dict:
     Args:
         source (str | Path): Path of a file, or an http(s) URL. Each node downloads a
             URL once, and keeps the file in torch's own cache.
-        remedy (str): What to do if the file does not exist, for the message.
+        remedy (str): Advice for the message if the file does not exist.
 
     Returns:
         dict: The checkpoint, on the CPU.
@@ -183,7 +183,7 @@ def weights_of(checkpoint: Mapping[str, Any], source: str | Path = '') -> StateD
     Args:
         checkpoint (dict): Weights under ``state_dict``, as mmengine saves them, under
             ``model``, as most research code does, or the weights alone.
-        source (str | Path): Where it was read from, for the message.
+        source (str | Path): Its source, for the message.
 
     Returns:
         dict[str, Tensor]: The weights, without the prefix of a DDP wrapper.
@@ -225,10 +225,10 @@ def load_strictly(module: nn.Module, weights: StateDict, what: str) -> None:
     Args:
         module (nn.Module): The model.
         weights (Mapping[str, Tensor]): Its weights.
-        what (str): Where they come from, for the message.
+        what (str): Their source, for the message.
 
     Raises:
-        ValueError: If names or shapes differ. It lists the differences.
+        ValueError: If names or shapes differ. The message lists the differences.
     """
     # Mean and std are settings of the model, not weights, but old files contain them.
     weights = {k: v for k, v in weights.items() if not k.startswith('data_preproc')}

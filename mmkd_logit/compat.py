@@ -62,7 +62,7 @@ def _version(distribution: str) -> str | None:
 
 
 def check_stack() -> None:
-    """Warn of a stack that is mixed, incomplete, or not meant for this release."""
+    """Warn about a stack that is mixed, incomplete, or not meant for this release."""
     if _version('mmengine') and not _version('mmcv') and not _version('mmcv-lite'):
         warnings.warn(
             'mmcv is not installed, which the upstream packages need and pip cannot '
@@ -112,9 +112,9 @@ def register_config_packages() -> None:
 
 
 def run_step_hooks(kind: type[torch.optim.SGD]) -> None:
-    """Make an optimizer run the hooks of its step.
+    """Make an optimizer class run its step hooks.
 
-    Once torch 2.1 has imported ``torch._dynamo``, optimizers built after that do not.
+    Optimizers that are built after torch 2.1 has imported ``torch._dynamo`` do not.
 
     Args:
         kind (type[SGD]): The optimizer's class.
@@ -157,13 +157,13 @@ def config_from(path: str, what: str) -> Config:
 
     Args:
         path (str): Such as ``'mmpretrain::resnet/resnet34_8xb32_in1k.py'``.
-        what (str): What it is, for the message.
+        what (str): Description of the config, for the message.
 
     Returns:
         Config: The config.
 
     Raises:
-        FileNotFoundError: If there is none.
+        FileNotFoundError: If it cannot be read.
     """
     from mmengine.config import Config
 

@@ -19,9 +19,9 @@ IN_SAMPLE = 'teacher_view'
 """Field of a data sample with its view and its index in the dataset."""
 
 NO_VIEWS = (
-    'The data samples do not say which view of their image they are, but teacher.cache '
-    'and teacher.views need it. Build the Runner with mmkd_logit.apis.build_runner, as '
-    'tools/train.py does, which makes the training set say so.'
+    'The data samples do not say which view they show, but teacher.cache and '
+    'teacher.views need it. Build the Runner with mmkd_logit.apis.build_runner, as '
+    'tools/train.py does, which adds it to the samples of the training set.'
 )
 
 
@@ -36,8 +36,8 @@ def without_view_keys(teacher: Any) -> Any:
     """Return the settings of a live teacher without those that concern views.
 
     Args:
-        teacher (dict | list[dict]): Settings of a teacher; or of several, which never
-            have any.
+        teacher (dict | list[dict]): Settings of a teacher, or of several, which never
+            concern views.
     """
     if not isinstance(teacher, Mapping):
         return teacher

@@ -87,7 +87,7 @@ def main() -> None:
         args.tau,
         args.batch_size,
     )
-    # Avoid cutting lines that go to a file.
+    # Lines that go to a file must not be wrapped at 80 columns.
     store_logits(cfg, settings, Console(width=None if sys.stdout.isatty() else 120))
     if dist.is_initialized():
         dist.destroy_process_group()

@@ -43,7 +43,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def apply_args(cfg: Config, args: argparse.Namespace) -> None:
-    """Write the arguments of training into the config."""
+    """Apply the training arguments to the config."""
     if cfg.get('optim_wrapper') is None or cfg.get('train_dataloader') is None:
         raise SystemExit(
             f'{args.config} has no optim_wrapper or no train_dataloader: it is meant '
@@ -70,8 +70,16 @@ def apply_args(cfg: Config, args: argparse.Namespace) -> None:
         cfg.load_from = None if args.resume == 'auto' else args.resume
 
 
+def stopped(work_dir: str) -> str:
+    """Say how to go on after Ctrl-C."""
+    latest = find_latest_checkpoint(work_dir)
+    if latest is None:
+        return 'Stopped, before the first checkpoint was saved.'
+    return f'Stopped. The same command with --resume continues from {latest}.'
+
+
 def draw(work_dir: Path) -> Path | None:
-    """Draw the metrics of a run; None if it has logged none."""
+    """Draw the metrics of a run; return None if it has logged none."""
     from mmkd_logit.visualization import RunLog, plot_curves, read_curves
 
     try:
@@ -84,7 +92,7 @@ def draw(work_dir: Path) -> Path | None:
 
 
 def point_on(runner: Runner, args: argparse.Namespace) -> None:
-    """Say where the student, the log and the picture are, and what to type next."""
+    """Print where the student, log and picture are, and which commands to run next."""
     work_dir, log_dir = Path(runner.work_dir), Path(runner.log_dir)
     if any(isinstance(hook, ExportStudentHook) for hook in runner.hooks):
         weights = work_dir / 'student_last.pth'
@@ -103,7 +111,7 @@ def point_on(runner: Runner, args: argparse.Namespace) -> None:
     print(steps)
 
 
-def main() -> None:
+def main() -> int:
     args = parse_args()
     cfg = read_config(args)
     apply_args(cfg, args)
@@ -115,10 +123,16 @@ def main() -> None:
     elif cfg.get('load_from'):
         read_checkpoint(cfg.load_from)  # mmengine would run any code in it
     runner = build_runner(cfg)
-    runner.train()
+    try:
+        runner.train()
+    except KeyboardInterrupt:
+        if is_main_process():
+            print(stopped(runner.work_dir))
+        return 130
     if is_main_process():
         point_on(runner, args)
+    return 0
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

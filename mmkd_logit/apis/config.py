@@ -76,7 +76,7 @@ def read_config(args: argparse.Namespace) -> Config:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = _read_file(args.config)
     cfg.launcher = args.launcher
-    # Leaf configs take their model from it. To set it without a model has no effect.
+    # Leaf configs take their model from it. Setting it without a model has no effect.
     if cfg.pop('method', None) is not None and _assigns(args.config) == {'method'}:
         raise ValueError(
             f"{args.config} sets 'method', which its base has already copied to the "
@@ -108,14 +108,14 @@ def make_config(
     Args:
         path (str | Path): The config file.
         work_dir (str | Path): Where logs and checkpoints go.
-        options (Mapping[str, Any], optional): What overrides its settings, by their
-            dotted keys, such as ``{'train_cfg.max_epochs': 5}``. Defaults to None.
+        options (Mapping[str, Any], optional): Settings to override, by dotted key, such
+            as ``{'train_cfg.max_epochs': 5}``. Defaults to None.
 
     Returns:
         Config: For :func:`build_runner`.
 
     Raises:
-        ValueError: If something is set where nothing reads it.
+        ValueError: If a setting is in a place where it has no effect.
     """
     return read_config(
         argparse.Namespace(
@@ -131,12 +131,12 @@ def make_config(
 def config_name(path: str | Path) -> Path:
     """Return the name of a config: its path below ``configs``, without suffix.
 
-    For a config elsewhere, it is the names of its folder and file. Each folder below
+    For a config elsewhere, the name consists of its folder and file. Each folder below
     ``configs`` is a method, which distinguishes configs of the same file name:
     ``kd/cifar100/res56_res20``, ``dhkd/cifar100/res56_res20``.
 
     Args:
-        path (str | Path): Path of the config's file.
+        path (str | Path): The config file.
 
     Returns:
         Path: A relative path.
@@ -245,13 +245,13 @@ def _dataset_type(dataset: dict, scope: str | None) -> type | None:
 
 
 def class_names_in(cfg: Config) -> tuple[str, ...] | None:
-    """Return the class names that the type of the training set defines, like CIFAR100.
+    """Return the class names that the training set's type defines, such as CIFAR100's.
 
     Args:
         cfg (Config): A config; its data need not exist.
 
     Returns:
-        tuple[str, ...] | None: None if the type defines none, or the config has other
+        tuple[str, ...] | None: None if it defines none, or the config has other
         classes.
     """
     dataset = (cfg.get('train_dataloader') or {}).get('dataset') or {}
@@ -265,13 +265,14 @@ def class_names_in(cfg: Config) -> tuple[str, ...] | None:
 
 
 def check_constructor(cfg: Config) -> None:
-    """Check that a toolbox would not silently ignore layer-wise learning rates.
+    """Check that layer-wise learning rates would not be silently ignored.
 
     Args:
         cfg (Config): As :func:`read_config` returns it.
 
     Raises:
-        ValueError: If the optimizer constructor does not know a distiller's names.
+        ValueError: If the optimizer constructor does not recognize a distiller's
+            parameter names.
     """
     wrapper = cfg.get('optim_wrapper') or {}
     name = str(wrapper.get('constructor', '')).rpartition('.')[2]
@@ -314,7 +315,7 @@ def check_resume(path: str, model: Mapping[str, Any]) -> None:
     if has_head != needs_head or (of_distiller and not is_distiller(model)):
         part = 'an auxiliary head' if has_head != needs_head else 'a teacher'
         raise ValueError(
-            f'{path} is of a model {"without" if needs_head else "with"} {part}, but '
+            f'{path} holds a model {"without" if needs_head else "with"} {part}, but '
             f'this config has {"one" if needs_head else "none"}: the run was started '
             'with another method. To start a new run from its weights, use '
             f'--cfg-options load_from={path} without --resume.'

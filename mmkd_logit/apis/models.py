@@ -131,7 +131,7 @@ def load_model(config: str, checkpoint: str, label: str) -> tuple[Config, BaseMo
 
     Args:
         config (str): Config file of a plain model or a distiller.
-        checkpoint (str): Its checkpoint, see :func:`load_weights`.
+        checkpoint (str): Its checkpoint; see :func:`load_weights`.
         label (str): Name of the model in messages.
 
     Returns:
@@ -151,8 +151,8 @@ class Segmentor(NamedTuple):
     """A trained segmentor, or the teacher of a distiller.
 
     Args:
-        predict (Callable): Takes a batch as a data loader gives it, and returns data
-            samples with predictions.
+        predict (Callable): Takes a batch from a data loader, and returns data samples
+            with predictions.
         parameters (int): Number of parameters that a prediction needs; 0 if unknown.
     """
 
@@ -160,10 +160,10 @@ class Segmentor(NamedTuple):
     parameters: int
 
     def __call__(self, sample: dict[str, Any]) -> Any:
-        """Predict one sample of a dataset, which is left as it is.
+        """Predict one sample of a dataset.
 
         Args:
-            sample (dict): What the dataset gives.
+            sample (dict): An item of the dataset; it is not changed.
 
         Returns:
             SegDataSample: The sample with ``pred_sem_seg`` and ``seg_logits``.
@@ -190,7 +190,7 @@ def load_segmentors(
     Raises:
         SystemExit: If there are too few models, one is not a segmentor, or a label is
             given twice.
-        ValueError: If the teacher of a config without one is asked for.
+        ValueError: If a config whose teacher is requested has none.
     """
     if len(models) < least:
         raise SystemExit('--model: name at least the teacher and a plain student.')
@@ -280,8 +280,8 @@ def predict_segmentors(
             random among those that are not ignored. Defaults to 20000.
 
     Returns:
-        tuple: Predictions by label, without features; and by label, in %, the mean IoU
-        over the classes that occur and the accuracy, over all pixels of these images.
+        tuple: Predictions by label, without features; and, by label and in %, the mean
+        IoU over the classes that occur and the accuracy, over all pixels of the images.
 
     Raises:
         SystemExit: If there are fewer than two models, one is not a segmentor of two
@@ -307,9 +307,9 @@ def predict_segmentors(
             given = found.seg_logits.data.cpu().flatten(1)
             if given.shape != (classes, len(truth)) or classes < 2:
                 raise SystemExit(
-                    f'{label} gives logits of the shape '
+                    f'{label} outputs logits of shape '
                     f'{tuple(found.seg_logits.data.shape)}, but the test set has '
-                    f'{classes} classes and labels of the shape '
+                    f'{classes} classes and labels of shape '
                     f'{tuple(sample["data_samples"].gt_sem_seg.data.shape[-2:])}. '
                     'Use segmentors with a logit for each of two or more classes.'
                 )
@@ -381,8 +381,7 @@ def predict_models(
         if features and checkpoint == _TEACHER:
             raise ValueError(
                 f'The features of {label} are needed, but a distiller knows only the '
-                'logits of its teacher. Name a config of the teacher itself and its '
-                'checkpoint.'
+                "logits of its teacher. Give the teacher's own config and checkpoint."
             )
         found, meta = _predict(label, config, checkpoint, samples, classes)
         predictions[label] = found
@@ -390,7 +389,7 @@ def predict_models(
         if not torch.equal(found.labels, first.labels):
             raise ValueError(
                 f'The validation sets of {labels[0]} and {label} differ: their images '
-                'have other labels. Models can only be compared on the same images.'
+                'have different labels. Models can only be compared on the same images.'
             )
         if found.logits.shape != first.logits.shape:
             raise ValueError(
@@ -440,7 +439,7 @@ def _predict(
 
 
 def _distiller(config: str, label: str) -> tuple[Config, LogitDistiller]:
-    """Build a distiller for the sake of its teacher, which will run live."""
+    """Build a distiller in order to run its teacher, live."""
     cfg = Config.fromfile(config)
     if 'teacher' in cfg.model:
         cfg.model.teacher = without_view_keys(cfg.model.teacher)
@@ -448,7 +447,7 @@ def _distiller(config: str, label: str) -> tuple[Config, LogitDistiller]:
     if not isinstance(model, LogitDistiller):
         raise ValueError(
             f"{label} asks for the teacher of {config}, which has none: 'teacher' "
-            'instead of a checkpoint needs the config of a distiller.'
+            'in place of a checkpoint needs the config of a distiller.'
         )
     return cfg, model.to(get_device()).eval()
 
@@ -459,8 +458,8 @@ def _choose(dataset: Any, classes: Sequence[int] | None) -> Sequence[int]:
         return range(len(dataset))
     if not hasattr(dataset, 'get_gt_labels'):
         raise ValueError(
-            f'{type(dataset).__name__} does not know the labels of its images before '
-            'they are read, so classes cannot be chosen.'
+            f'{type(dataset).__name__} does not provide labels before its images are '
+            'read, so classes cannot be chosen.'
         )
     wanted = set(classes)
     return [i for i, each in enumerate(dataset.get_gt_labels()) if int(each) in wanted]

@@ -1,4 +1,4 @@
-"""What the tools say last: where things are, and what to type next."""
+"""The last lines of a run: where its files are, and which commands to run next."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ def next_steps(
     picture: Path | None,
     again: str | Path | None = None,
 ) -> str:
-    """Tell where a finished run has left its parts, and how to go on.
+    """Describe where the files of a finished run are, and which commands to run next.
 
     Args:
         tools (Path): Folder of the tools, as the user names it.
-        config (str | Path): Config of the run, as mmengine has dumped it: with all that
-            the command line overrode, and the data to test on.
+        config (str | Path): Config of the run as dumped by mmengine, with the overrides
+            from the command line and the test data.
         weights (Path): The student, or the checkpoint of a plain model.
         log (Path): The log.
         picture (Path, optional): The picture, if there is one.
-        again (str | Path, optional): Config that was trained, to train it on several
-            seeds. Defaults to None: this is not proposed.
+        again (str | Path, optional): Config to train with several seeds. Defaults to
+            None: no such command is suggested.
 
     Returns:
-        str: A line for each.
+        str: One line per file or command.
     """
     config, weights, log = _short(config), _short(weights), _short(log)
     is_student = weights.name.startswith('student')
@@ -50,7 +50,7 @@ def next_steps(
 
 
 def _short(path: str | Path) -> Path:
-    """The path from here, of what is below."""
+    """Return a path relative to the current folder if it is inside."""
     whole = Path(path).absolute()
     return whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else whole
 

@@ -128,7 +128,8 @@ def check_onnx(path: Path, images: Tensor, expected: Tensor) -> float:
         expected (Tensor): The logits of the model.
 
     Returns:
-        float: The largest difference of the logits, over the largest logit.
+        float: The largest absolute difference of the logits, divided by the largest
+            absolute logit.
 
     Raises:
         ImportError: If onnxruntime is not installed.

@@ -33,7 +33,7 @@ def _show_views(cfg: Config) -> None:
     hooks = cfg.get('custom_hooks') or []
     if any('SwitchRecipeHook' in str(hook.get('type')) for hook in hooks):
         raise ValueError(
-            'teacher.cache and teacher.views need the same pipeline for the whole '
+            'teacher.cache and teacher.views need the same pipeline throughout '
             'training, but SwitchRecipeHook changes it. Remove the hook, or run the '
             'teacher live without views.'
         )

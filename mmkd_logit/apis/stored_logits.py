@@ -33,7 +33,7 @@ from mmkd_logit.models.teachers.normalization import describe_preprocessor
 from mmkd_logit.version import __version__
 from mmkd_logit.views import IN_SAMPLE, with_views, without_view_keys
 
-# Images that are made twice, to check that they are the same.
+# Number of images that are made twice, to check that they come out the same.
 _TRIED = 8
 
 
@@ -75,7 +75,7 @@ def store_logits(cfg: Config, settings: StoreSettings, console: Console) -> None
         console (Console): Where the first process shows progress.
 
     Raises:
-        FileExistsError: If the store is being written.
+        FileExistsError: If another process is writing the store.
         FileNotFoundError: If the teacher's checkpoint does not exist.
         OSError: If the disk has too little space.
         ValueError: If the config has no teacher, blends images, or draws random
@@ -91,8 +91,8 @@ def store_logits(cfg: Config, settings: StoreSettings, console: Console) -> None
     teacher_cfg = without_view_keys(cfg.model.teacher)
     if not isinstance(teacher_cfg, dict):
         raise ValueError(
-            'Logits can only be stored of one teacher, but the config has a list of '
-            f'{len(teacher_cfg)}. Run several teachers live, or keep one.'
+            'Only the logits of a single teacher can be stored, but the config has a '
+            f'list of {len(teacher_cfg)}. Run several teachers live, or keep one.'
         )
     cfg.model.teacher = teacher_cfg
     model = build_model(cfg).to(get_device()).eval()
@@ -224,13 +224,13 @@ def _plan(writer: StoreWriter) -> str:
 
 
 class _Missing(Sampler):
-    """The images that this process has yet to store, found as it goes along."""
+    """Images that this process has yet to store, found during iteration."""
 
     def __init__(self, writer: StoreWriter) -> None:
         self._writer = writer
         self._rank, self._world = get_dist_info()
         self.passed = 0
-        """Number of images that it has passed, whether stored before or not."""
+        """Number of images passed so far, whether stored before or not."""
 
     def __iter__(self) -> Iterator[int]:
         for view in range(self._writer.views):

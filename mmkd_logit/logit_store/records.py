@@ -126,7 +126,7 @@ class LogitRecord:
             logits (Tensor): Shape (N, C, ...).
 
         Returns:
-            list[bytes]: One for each image, of ``payload`` bytes.
+            list[bytes]: One item per image, of ``payload`` bytes each.
 
         Raises:
             ValueError: If the shape differs, or ``dtype`` cannot hold a logit.
@@ -163,10 +163,11 @@ class LogitRecord:
         """Decode logits from bytes.
 
         Args:
-            payloads (Sequence[bytes]): One for each image.
+            payloads (Sequence[bytes]): One item per image.
 
         Returns:
-            Tensor | TopRows: Logits of shape (N, C, ...) in ``dtype``, or the largest.
+            Tensor | TopRows: Logits of shape (N, C, ...) in ``dtype``; with ``top_k``,
+            the largest.
         """
         rows = np.empty((len(payloads), self.payload), np.uint8)
         for row, payload in zip(rows, payloads):
@@ -200,11 +201,11 @@ def top_rows(logits: Tensor, k: int, tau: float) -> TopRows:
 
 
 def checksum(payload: bytes | memoryview, place: int) -> int:
-    """Compute the checksum of a record; it is never 0, as in an unwritten one.
+    """Compute the checksum of a record; never 0, which marks an unwritten one.
 
     Args:
         payload (bytes): Logits and digest of the image.
-        place (int): Position of the record, so that it is valid in no other.
+        place (int): Position of the record: the checksum is valid nowhere else.
     """
     return zlib.crc32(payload, place & 0xFFFFFFFF) or 1
 

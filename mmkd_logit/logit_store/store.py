@@ -74,7 +74,7 @@ class LogitStore:
         return {**self.__dict__, '_maps': {}, '_mapped': 0}
 
     def compare(self, here: Mapping[str, Any]) -> None:
-        """Check that the logits belong to what is expected.
+        """Check that the logits belong to this run.
 
         Args:
             here (Mapping[str, Any]): Expected values, by the keys of the header.
@@ -105,7 +105,7 @@ class LogitStore:
         return self.record.decode(rows)
 
     def verify(self, view: int, index: int, image: int | None = None) -> None:
-        """Check that the logits of an image are intact, and of this very image.
+        """Check that the logits of an image are intact, and belong to that image.
 
         Args:
             view (int): The view.

@@ -26,7 +26,7 @@ _LOCK = '.lock'
 
 
 class StoreWriter:
-    """A store in progress, in a folder beside its own until it is finished.
+    """A store being written, in a folder next to its final one until it is finished.
 
     Every process creates one; the first creates the files.
 
@@ -104,7 +104,7 @@ class StoreWriter:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise FileExistsError(
-                    f'Another process is writing {self.part}. Wait for it.'
+                    f'Another process is writing {self.part}. Wait until it ends.'
                 ) from None
             draft = self.part / f'{HEADER}.new'
             draft.write_text(self._text, encoding='utf-8')
@@ -123,7 +123,7 @@ class StoreWriter:
                 os.posix_fallocate(file.fileno(), 0, self.view_size)
 
     def missing(self, view: int, rank: int = 0, world: int = 1) -> Iterator[int]:
-        """Yield the images whose logits are not written yet, or were cut off.
+        """Yield the images whose logits are not written yet, or are incomplete.
 
         Args:
             view (int): The view.

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from signal import SIGKILL
+from signal import SIGINT, SIGKILL
 
 import pytest
 from command_lines import CONFIGS, TRAIN, assert_same, attempt, load, run
@@ -11,7 +11,7 @@ DHKD = CONFIGS / 'dhkd' / 'res20_res8_digits.py'
 MCLD = CONFIGS / 'mcld' / 'res20_res8_digits.py'
 EPOCHS = 4
 # The 55th of 84 iterations is in the third epoch.
-KILL_HOOK = f"""
+KILL_HOOK = """
 import os
 
 from mmengine.hooks import Hook
@@ -22,7 +22,7 @@ from mmengine.registry import HOOKS
 class KillHook(Hook):
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if runner.iter == 55:
-            os.kill(os.getpid(), {int(SIGKILL)})
+            os.kill(os.getpid(), int(os.environ['SIGNAL']))
 """
 KILLED = """
 _base_ = './whole.py'
@@ -30,22 +30,24 @@ custom_imports = dict(imports=['kill_hook'])
 custom_hooks = [dict(type='KillHook', priority='LOWEST')]
 """
 VARIANTS = {
-    'linear': (DHKD, ''),
+    'linear': (DHKD, '', SIGKILL),
     'mlp with dropout': (
         DHKD,
         "model = dict(aux_head=dict(type='MLPLogitHead', dropout=0.3))",
+        SIGKILL,
     ),
     'gradient alignment': (
         DHKD,
         "optim_wrapper = dict(type='mmkd_logit.GradAlignOptimWrapper')",
+        SIGKILL,
     ),
-    'mcld': (MCLD, ''),
+    'mcld, by Ctrl-C': (MCLD, '', SIGINT),
 }
 
 
 @pytest.mark.parametrize('variant', VARIANTS)
 def test_resume(variant: str, teacher: Path, tmp_path: Path) -> None:
-    config, change = VARIANTS[variant]
+    config, change, signal = VARIANTS[variant]
     (tmp_path / 'whole.py').write_text(f'_base_ = {str(config)!r}\n{change}\n')
     (tmp_path / 'killed.py').write_text(KILLED)
     (tmp_path / 'kill_hook.py').write_text(KILL_HOOK)
@@ -63,9 +65,19 @@ def test_resume(variant: str, teacher: Path, tmp_path: Path) -> None:
     killed = attempt(
         *(*TRAIN, 'killed.py', '--work-dir', 'parts', *options),
         cwd=tmp_path,
-        env={'PYTHONPATH': os.pathsep.join(filter(None, path))},
+        env={
+            'PYTHONPATH': os.pathsep.join(filter(None, path)),
+            'SIGNAL': str(int(signal)),
+        },
     )
-    assert killed.returncode == -SIGKILL, killed.stdout
+    if signal == SIGINT:
+        assert killed.returncode == 130, killed.stdout
+        *_, last = killed.stdout.splitlines()
+        latest = tmp_path / 'parts' / 'epoch_2.pth'
+        said = f'Stopped. The same command with --resume continues from {latest}.'
+        assert last == said
+    else:
+        assert killed.returncode == -signal, killed.stdout
     assert 'the student: ' not in killed.stdout
     assert 'Epoch(train) [3][10/21]' in killed.stdout
     assert not (tmp_path / 'parts' / 'epoch_3.pth').exists()

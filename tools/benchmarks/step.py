@@ -101,6 +101,7 @@ def read(name: str, size: tuple[int, int]) -> Config:
     cfg.model.teacher.checkpoint = None
     if cfg.default_scope == 'mmseg':
         cfg.model.student.pretrained = None
+        cfg.model.student.backbone.init_cfg = None
         cfg.model.student.data_preprocessor.size = size
     # Random data cannot be learned: at the recipe's rate, training would diverge.
     cfg.optim_wrapper.optimizer.lr = 1e-3
