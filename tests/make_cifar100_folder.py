@@ -42,7 +42,7 @@ def make_cifar100_folder(root: Path, train: int = 80, test: int = 100) -> None:
             'batch_label': f'{split} batch 1 of 1',
             'fine_labels': labels,
             'coarse_labels': [label % COARSE_CLASSES for label in labels],
-            # A row an image: all of red, then green, then blue.
+            # One row per image: all of red, then green, then blue.
             'data': rng.integers(256, size=(size, 3 * 32 * 32), dtype=np.uint8),
         }
         _write(folder / split, content)

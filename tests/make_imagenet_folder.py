@@ -1,4 +1,4 @@
-"""Makes a folder that looks like ImageNet: 1,000 classes, one tiny JPEG a class.
+"""Makes a folder that looks like ImageNet: 1,000 classes, one tiny JPEG per class.
 
 python tests/make_imagenet_folder.py data/imagenet
 """
@@ -11,7 +11,7 @@ from PIL import Image
 
 
 def make_imagenet_folder(root: Path, num_classes: int = 1000) -> None:
-    """Write ``root/train`` and ``root/val``, an image a class in each.
+    """Write ``root/train`` and ``root/val``, with one image per class in each.
 
     Args:
         root (Path): The folder, made if it is missing.

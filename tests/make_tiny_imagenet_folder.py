@@ -1,4 +1,4 @@
-"""Makes a folder that looks like Tiny-ImageNet: 200 classes, an image a class.
+"""Makes a folder that looks like Tiny-ImageNet: 200 classes, one image each.
 
 python tests/make_tiny_imagenet_folder.py data/tiny-imagenet-200
 """
@@ -13,7 +13,7 @@ CLASSES = [f'n{10_000_000 + 7 * label:08d}' for label in range(200)]
 
 
 def make_tiny_imagenet_folder(root: Path) -> None:
-    """Write ``root`` as the archive unpacks, with one image a class and split.
+    """Write ``root`` as the archive unpacks, with one image per class and split.
 
     Training image of class ``i`` is red, of value ``i``; validation images are in the
     order of the last class first.

@@ -1,7 +1,7 @@
 # DHKD asks: do cross entropy and a logit-level loss disturb each other on one head?
 _watch = {
     'default_hooks.conflict.type': 'mmkd_logit.GradientConflictHook',
-    'default_hooks.conflict.interval': 32,  # once an epoch
+    'default_hooks.conflict.interval': 32,  # once per epoch
 }
 _one_head = '../dhkd/res20_res8w8_digitpairs_single-head.py'
 _binary_kl = {'model.losses.binary_kl.type': 'BinaryKLLoss'}

@@ -1,4 +1,4 @@
-# What fewer views of each image cost: with 40, one an epoch, none repeats.
+# The cost of fewer views of each image: with 40, one per epoch, none repeats.
 _kd = '../kd/res20_res8w8_digitpairs.py'
 teacher = '../baseline/res20_digitpairs.py'
 rows = {

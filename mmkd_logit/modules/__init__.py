@@ -1,7 +1,6 @@
-"""What has state or settings: losses, queue, heads, alignment. Needs torch only.
+"""Losses, logit queue, heads and gradient alignment as modules that need only torch.
 
-Configs name the losses, heads and row transforms too: ``mmkd_logit.models`` registers
-them.
+``mmkd_logit.models`` registers the losses, heads and row transforms for use in configs.
 """
 
 from mmkd_logit.modules.align_backward import align_backward

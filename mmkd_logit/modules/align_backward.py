@@ -1,4 +1,4 @@
-"""DHKD's gradient alignment, for a training loop of one's own."""
+"""DHKD's gradient alignment for custom training loops."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ def align_backward(
     parameters: Iterable[nn.Parameter],
     scope: str = 'all',
 ) -> None:
-    """Set the gradients of two losses, aligned; in place of ``backward()``.
+    """Compute and align the gradients of two losses, in place of ``backward()``.
 
-    What is in ``grad`` before is overwritten, not added to. In mixed precision both
-    losses come in scaled by the ``GradScaler``. Under ``DistributedDataParallel`` run
-    the forward pass in its ``no_sync()``: gradients are averaged here, before they are
-    aligned, in one packed all-reduce.
+    Existing values of ``grad`` are overwritten, not added to. In mixed precision, pass
+    both losses as scaled by the ``GradScaler``. Under ``DistributedDataParallel``, run
+    the forward pass in its ``no_sync()``: gradients are averaged here, in one packed
+    all-reduce, before they are aligned.
 
     Source: https://arxiv.org/abs/2411.08937
 
     Args:
         task (Tensor): The task loss, a scalar.
-        distill (Tensor): The distillation loss, a scalar, weighted.
-        parameters (Iterable[nn.Parameter]): What is trained, auxiliary head included.
-        scope (str): As of :func:`mmkd_logit.functional.align_gradients`. Defaults to
+        distill (Tensor): The weighted distillation loss, a scalar.
+        parameters (Iterable[nn.Parameter]): The trained parameters, including
+            those of the auxiliary head.
+        scope (str): As in :func:`mmkd_logit.functional.align_gradients`. Defaults to
             'all'.
 
     Raises:

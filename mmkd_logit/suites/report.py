@@ -172,7 +172,7 @@ class Report:
         return list(dict.fromkeys(found))
 
     def difference(self, line: Line) -> tuple[float, float] | None:
-        """Return the mean difference of last values to the baseline, over common seeds.
+        """Return the mean difference of last values from the baseline, by shared seed.
 
         Args:
             line (Line): A row.
@@ -180,7 +180,7 @@ class Report:
         Returns:
             tuple[float, float] | None: The mean, and half the length of its 95%
             interval (Student's t, paired by seed), NaN for a single seed. None for a
-            baseline itself, or without a common seed.
+            baseline itself, or without a shared seed.
         """
         name = line.baseline or self.baseline
         base = next(each for each in self.lines if each.name == name)
@@ -204,7 +204,7 @@ class Report:
         """Return the cells, starting with the row of column names."""
         published = ['published'] if self.sources else []
         head = ['', 'last', 'best', *published, 'difference', 'seeds']
-        times = ['ms a step', 's an epoch']
+        times = ['ms per step', 's per epoch']
         return [[*head, *times], *(self._cells(line) for line in self.all_lines)]
 
     def _cells(self, line: Line) -> list[str]:

@@ -185,14 +185,14 @@ class Suite:
         """Show the same views of each image in every row that distils a teacher.
 
         Args:
-            views (int): How many there are.
+            views (int): Number of views.
 
         Returns:
-            Suite: Whose rows can be trained from stored logits.
+            Suite: A suite whose rows can be trained from stored logits.
 
         Raises:
-            ValueError: If a row has several teachers, or has chosen views of another
-                number or stored logits itself.
+            ValueError: If a row has several teachers, or itself sets another number of
+                views or stored logits.
         """
         return self._changed({VIEWS: views}, replacing=False)
 
@@ -308,13 +308,13 @@ class Suite:
 
 
 def _check_views(row: Row, settings: Mapping[str, Any], views: int) -> None:
-    """Raise where a row's own choice would be lost, and the row not be what it says."""
+    """Check that a row does not set other views or stored logits, and raise if so."""
     for key, own in ((CACHE, settings.get('cache')), (VIEWS, settings.get('views'))):
         if own is not None and (key == CACHE or own != views):
             raise ValueError(
-                f'Row {row.name!r} has {key}={own} itself, in place of which it would '
-                f'be trained from the stored logits of {views} views. Leave out '
-                '--cache-teacher, or that row.'
+                f'Row {row.name!r} sets {key}={own}, but would instead be trained '
+                f'from the stored logits of {views} views. Remove --cache-teacher '
+                'or that row.'
             )
 
 

@@ -243,7 +243,7 @@ def test_a_resumed_run(cwd: Path, live: Path, cache: str) -> None:
 
 @pytest.mark.parametrize('workers', [0, 2])
 def test_a_loop_over_iterations(workers: int, cwd: Path, cache: str) -> None:
-    """Resumed in the middle of a pass over the data set."""
+    """Resumed in the middle of a pass over the dataset."""
     by_iteration = {
         'train_cfg': dict(
             _delete_=True,

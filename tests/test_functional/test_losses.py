@@ -96,7 +96,7 @@ def test_finite_for_every_pair_of_logits(
 ) -> None:
     values = torch.linspace(-100, 100, 81, dtype=dtype, device=device)
     pairs = torch.cartesian_prod(values, values)
-    # Two classes a row: the pair, and its mirror image.
+    # Two classes per row: the pair, and its mirror image.
     student = torch.stack([pairs[:, 0], pairs[:, 1]], 1).requires_grad_()
     teacher = torch.stack([pairs[:, 1], pairs[:, 0]], 1)
     loss = LOSSES[name](student, teacher)

@@ -275,13 +275,13 @@ def test_views_do_not_replace_what_a_row_has_chosen(
     found = [row.options.get('model.teacher.views') for row in suite.with_views(4).rows]
     assert found == [None, 4, 4]
     with pytest.raises(
-        ValueError, match=r"Row 'few' has model.teacher.views=4 itself, .* of 8 views"
+        ValueError, match=r"Row 'few' sets model.teacher.views=4, .* of 8 views"
     ):
         suite.with_views(8)
     stored = Row('stored', distiller, {'model.teacher.cache': 'logits'})
-    with pytest.raises(ValueError, match='has model.teacher.cache=logits itself'):
+    with pytest.raises(ValueError, match='sets model.teacher.cache=logits'):
         replace(suite, rows=[stored]).with_views(4)
-    with pytest.raises(ValueError, match="Row '40 views' has"):
+    with pytest.raises(ValueError, match="Row '40 views' sets"):
         read_suite('views').with_views(8)
 
 

@@ -131,7 +131,7 @@ def test_log(
     agreement = scalars(work_dir, 'teacher_agreement')
     accuracy = scalars(work_dir, 'accuracy/top1')
 
-    # Two lines an epoch of 21 iterations, one every ten.
+    # Two lines per epoch of 21 iterations, one every ten.
     assert len(losses) == len(agreement) == 2 * EPOCHS
     assert all(0 < loss < 10 for loss in losses)
     assert all(0 <= share <= 1 for share in agreement)

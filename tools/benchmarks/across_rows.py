@@ -1,6 +1,6 @@
 """Losses across rows, and one with a learned temperature: textbook form and ours.
 
-The textbook forms follow the released code with its temporaries.
+The textbook forms follow the released code, including its temporaries.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mmkd_logit.functional import (
 )
 
 TAU = 2.0
-# For which a matrix of all rows by all rows fits in memory.
+# Maximum number of rows for which a matrix of all rows by all rows fits in memory.
 MOST_ROWS = 10_000
 
 
@@ -57,7 +57,7 @@ def textbook_multi_kd(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def temperature(student: Tensor) -> Tensor:
-    """A temperature that is learned."""
+    """Return a learned temperature."""
     return torch.tensor(TAU, device=student.device, requires_grad=True)
 
 

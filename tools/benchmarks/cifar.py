@@ -1,15 +1,15 @@
 """A CIFAR-100 step against a plain loop, and the cost of its data.
 
 KD from resnet32x4 to resnet8x4 on 64 images, as in configs/kd/cifar100. Two steps run
-in turn in one process, on one batch in the form that a dataloader returns: ours, with
+alternately in one process, on one batch as a dataloader returns it: ours, with
 everything that the distiller logs and checks, and a loop written by hand as in research
 code: a forward pass each of teacher and student, cross entropy and softened KL,
 backward, SGD. The loop gets normalized images; our step normalizes them itself.
 
 The third item is a batch of 64 images made by the dataset, pipeline and collation of
-the config, in this process. A loader's workers make batches in parallel to the step:
-with n of them a batch may take n times as long as a step before the step waits. Images
-are random; the file is not needed.
+the config, in this process. A loader's workers prepare batches in parallel with the
+step: with n of them, a batch may take n times as long as a step before the step waits.
+Images are random; the dataset's file is not needed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SIZE, QUICK_SIZE = (64, 15), (4, 3)
 
 
 class RandomCIFAR100(CIFAR100):
-    """Images of noise, held as mmpretrain holds those of the file."""
+    """Noise images, stored as mmpretrain stores those of the file."""
 
     def load_data_list(self) -> list[dict[str, Any]]:
         images = np.random.default_rng(0).integers(
@@ -81,7 +81,7 @@ def compare(size: int, rounds: int, device: str) -> list[list[float]]:
     cfg = Config.fromfile(CONFIGS / f'{CONFIG}.py')
     init_default_scope(cfg.default_scope)
     cfg.model.teacher.checkpoint = None
-    # Nothing can be learnt here: at the recipe's rate the weights would blow up.
+    # Random data cannot be learned: at the recipe's rate, training would diverge.
     cfg.optim_wrapper.optimizer.lr = 1e-3
     settings = {k: v for k, v in cfg.train_dataloader.dataset.items() if k != 'type'}
     dataset = RandomCIFAR100(**settings)

@@ -1,17 +1,18 @@
-"""What gradient alignment and the conflict hook cost, against what they are made of.
+"""Cost of gradient alignment and of the conflict hook, relative to their parts.
 
-Six things run in turn in one process, on one batch in the form that a dataloader gives.
-A row gives three numbers of their times, round by round (median and quartiles):
+Six things run in turn in one process, on one batch as a dataloader returns it. A row
+gives three numbers computed from their times, round by round (median and quartiles):
 
 - a step with GradAlignOptimWrapper / (teacher forward + student forward + two student
-  backward passes); the step also preprocesses the batch, merges, and steps;
-- the same for the step as the authors' code has it: both gradients kept as deep copies
-  and flattened, the graph retained twice;
+  backward passes); the step also preprocesses the batch, merges the gradients and
+  updates the weights;
+- the same for the step as in the authors' code: both gradients kept as deep copies and
+  flattened, the graph retained twice;
 - what GradientConflictHook at interval 50 adds to plain distillation, in percent of the
   training time: a fiftieth of what it adds to a step that it measures.
 
-The weights are random; they do not matter for the time. Peak memory is that of the two
-aligned steps, on top of the model. How is said in measure.py.
+The weights are random, which does not affect the times. Peak memory is that of the two
+aligned steps, on top of the model; see measure.py for the method.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from torch import Tensor
 from mmkd_logit.engine import GradAlignOptimWrapper, GradientConflictHook
 from mmkd_logit.models import LogitDistiller
 
-# Images a batch on each device, their height and width, and how many rounds. The
+# Batch size on each device, height and width of the images, and number of rounds. The
 # digits pair runs at the size of CIFAR images.
 PAIRS = {
     'dhkd/res34_res18_in1k': ({'cpu': 8, 'cuda': 128}, (224, 224), 15),
@@ -54,10 +55,10 @@ HOOK_TARGET = 5.0
 
 
 class CopyingOptimWrapper(GradAlignOptimWrapper):
-    """The step of the authors' code: deep copies, flat vectors, two retained graphs."""
+    """The authors' code of the step: deep copies, flat vectors, two retained graphs."""
 
     def update_params(self, loss: Tensor, *args: Any) -> None:
-        """Take both gradients, align the flat copies, step."""
+        """Compute both gradients, align the flat copies, and step."""
         assert self._losses is not None
         losses, self._losses = self._losses[:2], None
         params = self._parameters()
@@ -80,7 +81,7 @@ class CopyingOptimWrapper(GradAlignOptimWrapper):
 
 
 def student_passes(distiller: LogitDistiller, data: dict[str, Any]) -> None:
-    """One forward pass of the student, two backward passes."""
+    """Run one forward pass of the student and two backward passes."""
     loss = sum(distiller.student.loss(**data).values())
     params = list(distiller.student.parameters())
     torch.autograd.grad(loss, params, retain_graph=True)
@@ -88,7 +89,7 @@ def student_passes(distiller: LogitDistiller, data: dict[str, Any]) -> None:
 
 
 def measured_step(runner: Runner, hook: GradientConflictHook, batch: dict) -> None:
-    """A step of plain distillation at an iteration that the hook measures."""
+    """Run a step of plain distillation in an iteration that the hook measures."""
     hook.before_train_iter(runner, 0)
     runner.model.train_step(batch, runner.optim_wrapper)
 
@@ -96,11 +97,11 @@ def measured_step(runner: Runner, hook: GradientConflictHook, batch: dict) -> No
 def compare(
     name: str, batch_size: int, size: tuple[int, int], rounds: int, device: str
 ) -> tuple[list[list[float]], list[float]]:
-    """The three numbers of each round; peak MiB of the two aligned steps."""
+    """Return three numbers per round, and the peak MiB of the two aligned steps."""
     cfg = Config.fromfile(CONFIGS / f'{name}.py')
     init_default_scope(cfg.default_scope)
     cfg.model.teacher.checkpoint = None
-    # Nothing can be learnt here: at the recipe's rate the weights would blow up.
+    # Random data cannot be learned: at the recipe's rate, training would diverge.
     cfg.optim_wrapper.optimizer.lr = 1e-3
     distiller, plain = build(cfg.model, cfg, device)
     aligned, copying = (
@@ -109,7 +110,7 @@ def compare(
     )
     batch = make_batch(cfg, batch_size, size)
     data = distiller.data_preprocessor(batch, True)
-    # What the hook asks of a Runner, at an iteration that it measures.
+    # What the hook needs from a Runner, in an iteration that it measures.
     runner = cast(
         Runner,
         SimpleNamespace(

@@ -1,18 +1,19 @@
 """Kendall's tau loss against its dense form, and how it grows with the classes.
 
 The dense form is the paper's formula written with PyTorch's own operators, on tensors
-of rows x classes x classes. Measured is one forward and backward pass in float32, with
+of rows x classes x classes. One forward and backward pass in float32 is measured, with
 a gradient for the student only. Logits are drawn at random (standard deviation 3): the
-student's apart from the teacher's, near them (plus 1 of noise), or almost like them
-(plus 0.01), as late in training. A row gives the ratio dense / ours of the times, round
-by round (median and quartiles), and the peak memory of ours over that of the dense
-form, both on top of the two inputs. How is said in measure.py.
+student's are independent of the teacher's ("apart"), or the teacher's plus noise with a
+standard deviation of 1 ("near") or 0.01 ("almost like"), as late in training. A row
+gives the ratio dense / ours of the times, round by round (median and quartiles), and
+the peak memory of ours over that of the dense form, both on top of the two inputs; see
+measure.py for the method.
 
-Then ours alone for more and more classes, apart: the time of a row, and the power of
-the number of classes that it grows with. Last the step of KD with Kendall's tau over
-the step of KD, as in step.py.
+A second table gives ours alone for more and more classes, with logits apart: the time
+per row, and the power of the number of classes with which it grows. A third gives the
+ratio of a step of KD with Kendall's tau to a step of KD, as in step.py.
 
-It ends with an error if the two forms differ in value or gradient by more than a
+The script fails if the two forms differ in value or gradient by more than a
 ten-thousandth.
 """
 
@@ -37,8 +38,8 @@ from torch import Tensor
 
 from mmkd_logit.functional import kendall_tau_loss
 
-# Rows, classes and k: a batch of ImageNet, pixels of Cityscapes. Rounds; how many times
-# as fast at least, and how much of the memory at most.
+# Rows, classes and k, for a batch of ImageNet and pixels of Cityscapes: rounds, the
+# least speedup, and the largest share of the memory.
 IMAGES, PIXELS = (64, 1000), (131_072, 19)
 CASES = {
     (*IMAGES, 100.0): (7, 20.0, 0.05),
@@ -53,7 +54,7 @@ QUICK_CASES = {
 NOISE = {'apart': None, 'near': 1.0, 'almost like': 0.01}
 GROWTH_ROWS, GROWTH_ROUNDS, GROWTH_MIB = 16, 3, 1024.0
 GROWTH, QUICK_GROWTH = (1000, 4000, 21_841), (100, 200)
-# A pair of step.py, images a batch on each device, their size, and how many rounds.
+# A pair of step.py: batch size on each device, size of the images, and rounds.
 PAIR = 'res34_res18_in1k'
 STEP = ({'cpu': 8, 'cuda': 128}, (224, 224), 15)
 QUICK_STEP = ({'cpu': 2, 'cuda': 2}, (64, 64), 3)
@@ -70,7 +71,7 @@ def dense(student: Tensor, teacher: Tensor, k: float) -> Tensor:
 def make_logits(
     rows: int, classes: int, noise: float | None, device: str
 ) -> tuple[Tensor, Tensor]:
-    """Logits of a student, which wants a gradient, and of a teacher."""
+    """Return logits of a student, which require a gradient, and of a teacher."""
     generator = torch.Generator().manual_seed(0)
     teacher, student = (
         3 * torch.randn(rows, classes, generator=generator) for _ in range(2)
@@ -86,7 +87,7 @@ def peak(work: Work, student: Tensor, device: str) -> float:
 
 
 def compare(quick: bool, device: str) -> Table:
-    """Dense / ours."""
+    """Compare the dense form with ours."""
     table = Table(
         *('rows x classes', 'k', "student's logits", 'time, dense / ours'),
         *('quartiles', 'target', 'peak MiB, dense', 'ours', 'ours / dense', 'target'),
@@ -114,9 +115,9 @@ def compare(quick: bool, device: str) -> Table:
 
 
 def growth(classes: Sequence[int], device: str) -> Table:
-    """Ours alone, for more and more classes."""
+    """Measure ours alone, for more and more classes."""
     table = Table(
-        *('rows x classes', 'k', 'ms a row', 'grows with', 'peak MiB', 'target'),
+        *('rows x classes', 'k', 'ms per row', 'grows with', 'peak MiB', 'target'),
         title=f'More classes, forward and backward; {machine(device)}',
     )
     for k in (100.0, 5.0):
@@ -142,14 +143,14 @@ def growth(classes: Sequence[int], device: str) -> Table:
 
 
 def compare_steps(quick: bool, device: str) -> Table:
-    """KD with Kendall's tau / KD."""
+    """Compare a step of KD with Kendall's tau with one of KD."""
     batches, size, rounds = QUICK_STEP if quick else STEP
     work = []
     for name in (f'kd_kendall-tau/{PAIR}', f'kd/{PAIR}'):
         cfg = Config.fromfile(CONFIGS / f'{name}.py')
         init_default_scope(cfg.default_scope)
         cfg.model.teacher.checkpoint = None
-        # Nothing can be learnt here: at the recipe's rate the weights would blow up.
+        # Random data cannot be learned: at the recipe's rate, training would diverge.
         cfg.optim_wrapper.optimizer.lr = 1e-3
         model, optim_wrapper = build(cfg.model, cfg, device)
         batch = make_batch(cfg, batches[device], size)

@@ -1,11 +1,11 @@
 """A student against its teacher: parameters, size of the ONNX file, and latency.
 
-Student and teacher of a distiller's config are exported to ONNX as
-tools/model_converters/export_onnx.py does it. Then four things run in turn in one
-process, on the same normalized images on the CPU: either of them by PyTorch, as it is,
-and by onnxruntime. A table gives the medians over the rounds, and below them the median
-of the ratios student / teacher of each round, with quartiles. The weights are random:
-sizes and times do not depend on them.
+The student and the teacher of a distiller's config are exported to ONNX as by
+tools/model_converters/export_onnx.py. Then four things run in turn in one process, on
+the same normalized images on the CPU: each model in PyTorch, as it is, and in
+onnxruntime. A table gives the medians over the rounds, and beside them the median of
+the rounds' ratios student / teacher, with quartiles. The weights are random, which
+affects neither sizes nor times.
 
 Writes a JSON file, and the table as Markdown beside it.
 """
@@ -37,7 +37,7 @@ ENGINES = {'torch': 'PyTorch', 'onnxruntime': 'onnxruntime'}
 
 
 def json_path(text: str) -> Path:
-    """The file to write."""
+    """Parse the path of the file to write."""
     path = Path(text)
     if path.suffix != '.json':
         raise argparse.ArgumentTypeError(f'{text!r} must end with .json')
@@ -45,7 +45,7 @@ def json_path(text: str) -> Path:
 
 
 def positive(text: str) -> int:
-    """An integer of 1 or more."""
+    """Parse an integer of 1 or more."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f'must be 1 or more, but got {text!r}')
     return int(text)
@@ -71,17 +71,17 @@ def parse_args() -> argparse.Namespace:
         type=positive,
         default=[1, 32],
         metavar='N',
-        help='numbers of images; 1 32 if not set',
+        help='batch sizes; defaults to 1 32',
     )
     parser.add_argument(
         '--rounds',
         type=positive,
         default=50,
         metavar='N',
-        help='how often each is timed, twice or more; 50 if not set',
+        help='number of rounds, 2 or more; defaults to 50',
     )
     parser.add_argument(
-        '--threads', type=positive, default=1, help='CPU threads; 1 if not set'
+        '--threads', type=positive, default=1, help='CPU threads; defaults to 1'
     )
     args = parser.parse_args()
     if args.rounds < 2:
@@ -90,7 +90,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def models_of(config: str) -> dict[str, ExportedModel]:
-    """Teacher and student of a distiller, with random weights.
+    """Build the teacher and the student of a distiller, with random weights.
 
     Raises:
         ValueError: If the config has no single teacher of mmpretrain, mmseg or ours.
@@ -168,7 +168,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """The table: a column for teacher and student each, and one for their ratio."""
+    """Return the table: a column each for teacher, student and their ratio."""
     teacher, student = (found['models'][name] for name in ('teacher', 'student'))
     rows = [['', 'teacher', 'student', 'student / teacher']]
     for title, key, unit in (

@@ -1,15 +1,15 @@
 """The losses of this package against their textbook form: time and memory.
 
-Measured is one forward and backward pass in float32, with a gradient for the student
-only. The textbook form is the formula written with PyTorch's own operators, as the
-papers' code does; that of released_forms.py follows it step by step. A row gives the
-ratio textbook / ours of the times, round by round (median and quartiles), and the peak
-memory of each on top of the two inputs, the student's gradient included. How is said in
-measure.py.
+One forward and backward pass in float32 is measured, with a gradient for the student
+only. The textbook form is the formula written with PyTorch's own operators, as in the
+papers' code; the forms in released_forms.py follow that code step by step. A row gives
+the ratio textbook / ours of the times, round by round (median and quartiles), and the
+peak memory of each on top of the two inputs, including the student's gradient; see
+measure.py for the method.
 
-It ends with an error if the two forms differ in value or gradient by more than a
-ten-thousandth, the textbook form in float64. Where that form needs a matrix of all
-rows by all rows, of terabytes for pixels, ours runs alone.
+The script fails if the two forms differ in value or gradient by more than a
+ten-thousandth, with the textbook form in float64. Where that form needs a matrix of all
+rows by all rows, which takes terabytes for pixels, ours runs alone.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ from mmkd_logit.functional import (
 
 TAU = 2.0
 TOLERANCE = 1e-4
-# Rows and classes, and how many rounds: a batch of ImageNet, pixels of Cityscapes.
+# Rows, classes and number of rounds: a batch of ImageNet, pixels of Cityscapes.
 IMAGES, PIXELS = (256, 1000), (1_048_576, 19)
 SHAPES = {IMAGES: 200, PIXELS: 15}
 QUICK_SHAPES = {(32, 100): 3, (4096, 19): 3}
-# How many times as fast as the textbook form at least.
+# Least speedup over the textbook form.
 TARGETS = {
     ('BinaryKL-Norm', IMAGES): 3.0,
     ('BinaryKL-Norm', PIXELS): 1.5,
     ('GKL', IMAGES): 20.0,
 }
-# Of tensors of rows x classes x classes: rounds, and how many elements the check makes.
+# For tensors of rows x classes x classes: rounds, and maximum elements in the check.
 DENSE = {'GKL': 5}
 CHECKED = 2**25
 
@@ -86,7 +86,7 @@ def textbook_binary_kl_norm(student: Tensor, teacher: Tensor) -> Tensor:
 def same(
     theirs: Callable[..., Tensor], ours: Callable[..., Tensor], **settings: Any
 ) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
-    """Two forms with the same settings."""
+    """Give two forms the same settings."""
     return partial(theirs, **settings), partial(ours, **settings)
 
 
@@ -99,7 +99,7 @@ LOSSES: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
     'GKL': same(released.gkl, gkl_loss, alpha=1.0, beta=1.0, tau=1.0),
     'NormKD': same(released.normkd, normkd_loss, tau=2.0),
 }
-# With the defaults of ImageNet and of CIFAR-100, where the temperature differs.
+# With the default temperatures for both ImageNet and CIFAR-100, if they differ.
 WITH_LABELS = {
     'DKD': same(released.dkd, dkd_loss, alpha=1.0, beta=8.0, tau=4.0),
     'NKD, tau 1': same(released.nkd, nkd_loss, gamma=1.5, tau=1.0),
@@ -115,14 +115,14 @@ WITH_LABELS = {
 
 
 def make_logits(shape: tuple[int, int], device: str) -> tuple[Tensor, Tensor]:
-    """Logits of a student, which wants a gradient, and of a teacher."""
+    """Return logits of a student, which require a gradient, and of a teacher."""
     generator = torch.Generator().manual_seed(0)
     student, teacher = (3 * torch.randn(shape, generator=generator) for _ in range(2))
     return student.to(device).requires_grad_(), teacher.to(device)
 
 
 def step(loss: Loss, student: Tensor, teacher: Tensor) -> Tensor:
-    """Forward and backward; the gradient is left in ``student.grad``."""
+    """Run forward and backward; the gradient is left in ``student.grad``."""
     student.grad = None
     value = loss(student, teacher)
     value.backward()
@@ -132,9 +132,9 @@ def step(loss: Loss, student: Tensor, teacher: Tensor) -> Tensor:
 def check_same(
     name: str, pair: Sequence[Loss], student: Tensor, teacher: Tensor
 ) -> None:
-    """Stop if both forms do not agree in value and gradient."""
+    """Stop if the two forms do not agree in value and gradient."""
     results = []
-    # In float32 some textbook forms of a million rows are themselves that far off.
+    # In float32, some textbook forms of a million rows are themselves that inaccurate.
     narrow = student.detach().requires_grad_(), teacher
     wide = student.detach().double().requires_grad_(), teacher.double()
     for loss, inputs in zip(pair, (wide, narrow)):

@@ -1,11 +1,11 @@
-"""What MCLD adds to a distillation step on ImageNet, with a full queue.
+"""Cost of MCLD in a distillation step on ImageNet, with a full queue.
 
 Two things run in turn in one process: a training step of KD from ResNet-34 to
 ResNet-18, and MCLD's loss on logits of the same batch: forward, backward and the update
-of the queue. The row gives loss / step of the times, round by round (median and
+of the queue. A row gives the ratio loss / step of the times, round by round (median and
 quartiles), and the peak memory of the loss on top of the queue and the logits, beside
-the size of the queue and of one matrix of all similarities (rows x entries) in float32.
-How is said in measure.py.
+the size of the queue and of one matrix of all similarities (rows x entries) in float32;
+see measure.py for the method.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from mmkd_logit.models import MCLDLoss
 from mmkd_logit.structures import LogitRows
 
 CLASSES = 1000
-# Images a step, their height and width, entries of the queue, and how many rounds.
+# Batch size, height and width of images, entries of the queue, and number of rounds.
 SETTING, QUICK_SETTING = (256, (224, 224), 65_536, 3), (4, (32, 32), 100, 3)
 TARGET = 0.10
 
 
 def compute(loss: MCLDLoss, rows: LogitRows) -> None:
-    """Forward, backward and the update of the queue."""
+    """Run forward, backward and the update of the queue."""
     rows.student.grad = None
     loss(rows).backward()
 

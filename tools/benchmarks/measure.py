@@ -1,7 +1,7 @@
 """Time and peak memory of several functions, compared in one process.
 
-They run in turn, A, B, A, B, ..., so that other load on the machine affects all of them
-alike, and their times are compared round by round.
+They run in turn (A, B, A, B, ...), so that other load on the machine affects all of
+them alike, and their times are compared round by round.
 
 Peak memory is the maximum that tensors hold beyond what they held before. On a GPU,
 PyTorch's allocator counts it. On a CPU, it is the running sum of all allocations and

@@ -1,9 +1,9 @@
 """A training step of each method against that of KD, from ResNet-34 to ResNet-18.
 
 The steps of all methods run in turn in one process, on one batch of images as a
-dataloader gives them. A row gives the ratio step / KD step of the times, round by
-round (median and quartiles). The weights are random; they do not matter for the time.
-How is said in measure.py.
+dataloader returns it. A row gives the ratio step / KD step of the times, round by round
+(median and quartiles); see measure.py for the method. The weights are random, which
+does not affect the times.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ROUNDS, QUICK_ROUNDS = 7, 3
 def compare(
     methods: list[str], batch_size: int, size: tuple[int, int], rounds: int, device: str
 ) -> list[list[float]]:
-    """Seconds of a step of each method, round by round."""
+    """Time a step of each method in seconds, round by round."""
     work = []
     for method in methods:
         cfg = read(f'{method}/{PAIR}', size)

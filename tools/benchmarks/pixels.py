@@ -1,15 +1,15 @@
-"""Memory and time of distillation losses on maps of logits, at the size of the labels.
+"""Memory and time of distillation losses on logit maps, at the size of the labels.
 
-Student and teacher give maps at stride 8. Forward and backward: both maps are resized
-to the label map, ignored pixels are dropped, a loss is computed on the rest, and the
-student's map gets its gradient. A row gives a loss computed in strips of the maps, as
-the distiller does it. It is compared with the same loss of all pixels at once
-("whole"), and with the per-pixel KD of CIRKD in plain PyTorch, which counts ignored
-pixels too.
+Student and teacher output maps at stride 8. Forward and backward: both maps are resized
+to the size of the label map, ignored pixels are dropped, a loss is computed on the
+rest, and the student's map gets its gradient. Each row shows a loss computed in strips
+of the maps, as the distiller does. It is compared with the same loss on all pixels at
+once ("whole"), and with the per-pixel KD of CIRKD in plain PyTorch, which includes
+ignored pixels.
 
-Peak memory is what tensors hold on top of the maps at stride 8. Ratios below 1 are in
-favour of the strips: of the peaks, and of the times round by round (median and
-quartiles). How is said in measure.py.
+Peak memory is that of tensors on top of the maps at stride 8. Ratios of the peaks, and
+of the times round by round (median and quartiles), favour the strips if below 1; see
+measure.py for the method.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MEMORY_TARGET, TIME_TARGET = 1 / 8, 1.0
 def ours(
     loss: LogitLoss, student: Tensor, teacher: Tensor, labels: Tensor, whole: bool
 ) -> None:
-    """Rows, loss and gradient."""
+    """Make the rows, and compute the loss and its gradient."""
     height, width = labels.shape[1:]
     pixels = PixelRows(labels, (height, width), ignore_index=255, align_corners=False)
     rows = PixelStrips(pixels, student, teacher, None, None, False)
@@ -47,7 +47,7 @@ def ours(
 
 
 def cirkd(student: Tensor, teacher: Tensor, labels: Tensor, tau: float = 1.0) -> None:
-    """Per-pixel KD in the form of CIRKD, https://arxiv.org/abs/2204.06986."""
+    """Compute per-pixel KD in the form of CIRKD, https://arxiv.org/abs/2204.06986."""
     s, t = (
         interpolate(maps, labels.shape[-2:], mode='bilinear', align_corners=False)
         .permute(0, 2, 3, 1)

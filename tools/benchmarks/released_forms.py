@@ -1,7 +1,7 @@
 """Losses of other papers in the form of their authors' code, for comparison.
 
 Each is our own code, but follows the released code step by step in its operators and
-temporaries: masks by large numbers, boolean indexing, one tensor per operation.
+temporaries: masking by large numbers, boolean indexing, one tensor per operation.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def dkd(
     beta: float,
     tau: float,
 ) -> Tensor:
-    """DKD, which masks the label by subtracting 1000."""
+    """Compute DKD, masking the label by subtracting 1000."""
     mask = _label_mask(student, target)
     q = _label_and_rest(F.softmax(student / tau, 1), mask)
     p = _label_and_rest(F.softmax(teacher / tau, 1), mask)
@@ -43,7 +43,7 @@ def dkd(
 def nkd(
     student: Tensor, teacher: Tensor, target: Tensor, gamma: float, tau: float
 ) -> Tensor:
-    """NKD, which gathers the other classes by a mask."""
+    """Compute NKD, gathering the other classes by a mask."""
     column = target[:, None]
     log_q, p = F.log_softmax(student, 1), F.softmax(teacher, 1)
     at_label = -(p.gather(1, column) * log_q.gather(1, column)).mean()
@@ -55,14 +55,14 @@ def nkd(
 
 
 def ttm(student: Tensor, teacher: Tensor, gamma: float) -> Tensor:
-    """TTM, whose teacher is raised to a power and divided by the sum."""
+    """Compute TTM: the teacher's powers are divided by their sum."""
     power = torch.pow(F.softmax(teacher, 1), gamma)
     u = power / power.sum(1, keepdim=True)
     return F.kl_div(F.log_softmax(student, 1), u, reduction='batchmean')
 
 
 def wttm(student: Tensor, teacher: Tensor, gamma: float) -> Tensor:
-    """WTTM, the same with the sum as the row's weight."""
+    """Compute WTTM: TTM with the sum as each row's weight."""
     power = torch.pow(F.softmax(teacher, 1), gamma)
     total = power.sum(1)
     u = power / total[:, None]
@@ -79,7 +79,7 @@ def rld(
     tau: float,
     alpha_tau: float,
 ) -> Tensor:
-    """RLD, which masks logits by -1e9."""
+    """Compute RLD, masking logits by -1e9."""
     q = F.softmax(student / alpha_tau, 1)
     p = F.softmax(teacher / alpha_tau, 1)
     q = _label_and_rest(q, _label_mask(student, target))
@@ -93,7 +93,7 @@ def rld(
 
 
 def wsld(student: Tensor, teacher: Tensor, target: Tensor, tau: float) -> Tensor:
-    """WSLD, which picks the label's cross entropy with one-hot vectors."""
+    """Compute WSLD, picking the label's cross entropy by one-hot vectors."""
     p = F.softmax(teacher / tau, 1)
     soft = -(p * F.log_softmax(student / tau, 1)).sum(1, keepdim=True)
     log_q, log_p = F.log_softmax(student.detach(), 1), F.log_softmax(teacher, 1)
@@ -107,7 +107,7 @@ def wsld(student: Tensor, teacher: Tensor, target: Tensor, tau: float) -> Tensor
 def gkl(
     student: Tensor, teacher: Tensor, alpha: float, beta: float, tau: float
 ) -> Tensor:
-    """GKL, on tensors of rows x classes x classes."""
+    """Compute GKL on tensors of rows x classes x classes."""
     of_teacher = teacher[:, :, None] - teacher[:, None]
     of_student = student[:, :, None] - student[:, None]
     weight = F.softmax(teacher / 100, 1)
@@ -119,7 +119,7 @@ def gkl(
 
 
 def normkd(student: Tensor, teacher: Tensor, tau: float) -> Tensor:
-    """NormKD, with a temperature for each row of each model."""
+    """Compute NormKD, with a temperature for each row of each model."""
     tau_s = student.std(1, keepdim=True) * tau
     tau_t = teacher.std(1, keepdim=True) * tau
     log_q, p = F.log_softmax(student / tau_s, 1), F.softmax(teacher / tau_t, 1)

@@ -1,19 +1,19 @@
-"""A distillation step against what it is made of: a student step, a teacher forward.
+"""A distillation step against its parts: a student step and a teacher forward pass.
 
-Three things run in turn in one process, on one batch in the form that a dataloader
-gives: a training step of the distiller, a training step of the same student as a plain
-model, and a forward pass of the teacher on preprocessed images. A training step
-is that of mmengine: preprocess, forward, losses, backward, optimizer step.
+Three things run in turn in one process, on one batch as a dataloader returns it: a
+training step of the distiller, a training step of the same student as a plain model,
+and a forward pass of the teacher on preprocessed images. A training step is that of
+mmengine: preprocess, forward, losses, backward, optimizer step.
 
 A row gives the ratio distillation step / (student step + teacher forward) of the
-times, round by round (median and quartiles). What it is above 1 is the cost of the
+times, round by round (median and quartiles). Its excess over 1 is the cost of the
 distiller itself: the tap, the auxiliary head, the loss, the checks. The weights are
-random; they do not matter for the time. Peak memory is that of both steps, on top of
-the models. How is said in measure.py.
+random, which does not affect the times. Peak memory is that of both steps, on top of
+the models; see measure.py for the method.
 
-A second table gives, for each method per pixel, the time and peak memory of a step that
-compares pixels at the resolution of the labels, against one at that of the student's
-logits.
+A second table compares, for each method that works per pixel, the time and peak memory
+of a step at the resolution of the labels with those of one at the resolution of the
+student's logits.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from mmkd_logit.registry import MODELS
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 METHODS = ('dhkd', 'kd')
-# Images, height and width on each device, and how many rounds. The digits pair runs at
+# Images, height and width on each device, and number of rounds. The digits pair runs at
 # the size of CIFAR images.
 PAIRS = {
     'res34_res18_in1k': ({'cpu': (8, 224, 224), 'cuda': (128, 224, 224)}, 15),
@@ -66,7 +66,7 @@ PIXEL_METHODS = ('kd', 'dhkd', 'mcld', 'kd_kendall-tau', 'dist', 'cwd')
 
 
 def build(model: dict, cfg: Config, device: str) -> tuple[BaseModel, OptimWrapper]:
-    """A model in training and its optimizer, as the Runner builds them."""
+    """Build a model in training mode and its optimizer, as the Runner does."""
     built = MODELS.build({'data_preprocessor': cfg.data_preprocessor, **model})
     built.init_weights()
     built.to(device).train()
@@ -74,7 +74,7 @@ def build(model: dict, cfg: Config, device: str) -> tuple[BaseModel, OptimWrappe
 
 
 def make_batch(cfg: Config, batch_size: int, size: tuple[int, int]) -> dict[str, Any]:
-    """Random images and labels, as a dataloader gives them."""
+    """Make random images and labels, as a dataloader returns them."""
     generator = torch.Generator().manual_seed(0)
     shape = (batch_size, len(cfg.data_preprocessor.mean), *size)
     images = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
@@ -95,7 +95,7 @@ def make_batch(cfg: Config, batch_size: int, size: tuple[int, int]) -> dict[str,
 
 
 def read(name: str, size: tuple[int, int]) -> Config:
-    """A config with random weights for images of a size."""
+    """Read a config, with random weights, for images of a size."""
     cfg = Config.fromfile(CONFIGS / f'{name}.py')
     init_default_scope(cfg.default_scope)
     cfg.model.teacher.checkpoint = None
@@ -103,7 +103,7 @@ def read(name: str, size: tuple[int, int]) -> Config:
         cfg.model.student.pretrained = None
         cfg.model.student.backbone.init_cfg = None
         cfg.model.student.data_preprocessor.size = size
-    # Nothing can be learnt here: at the recipe's rate the weights would blow up.
+    # Random data cannot be learned: at the recipe's rate, training would diverge.
     cfg.optim_wrapper.optimizer.lr = 1e-3
     return cfg
 
@@ -111,7 +111,7 @@ def read(name: str, size: tuple[int, int]) -> Config:
 def compare(
     name: str, batch_size: int, size: tuple[int, int], rounds: int, device: str
 ) -> tuple[list[float], list[float]]:
-    """Ratios of the times; peak MiB of the distillation and of the student step."""
+    """Return time ratios, and peak MiB of the distillation and the student step."""
     cfg = read(name, size)
     distiller, optim_wrapper = build(cfg.model, cfg, device)
     student, student_optim_wrapper = build(cfg.model.student, cfg, device)
@@ -129,7 +129,7 @@ def compare(
 def compare_resolutions(
     name: str, batch_size: int, size: tuple[int, int], rounds: int, device: str
 ) -> tuple[list[float], list[float]]:
-    """Ratios of the times, labels / student; peak MiB of both steps."""
+    """Return time ratios labels / student, and the peak MiB of both steps."""
     cfg = read(name, size)
     batch = make_batch(cfg, batch_size, size)
     work = []

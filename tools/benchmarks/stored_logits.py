@@ -1,15 +1,15 @@
-"""A step from stored logits against the plain student's, and with the live teacher.
+"""A step from stored logits and one with the live teacher, against the plain student's.
 
-Three things run in turn in one process, on one batch in the form that a dataloader
-gives: a training step of a distiller that reads its teacher's logits from a store, a
-training step of the same student as a plain model, and one of the distiller with its
-teacher live. The store holds random logits of a few batches, and its files are in the
-page cache, as they are when worker processes have loaded the images. What workers do
-for a store besides (they seed, and check image and logits) is not in a step; it is
-shown as microseconds an image.
+Three things run in turn in one process, on one batch as a dataloader returns it: a
+training step of a distiller that reads its teacher's logits from a store, a training
+step of the same student as a plain model, and one of the distiller with a live teacher.
+The store holds random logits of a few batches, and its files are in the page cache, as
+they are when worker processes have loaded the images. The additional work of the
+workers (seeding, and checking image and logits) is not part of a step; it is shown in
+microseconds per image.
 
 A row gives the ratios of the times to the plain student's, round by round (median
-and quartiles). The weights are random; they do not matter for the time.
+and quartiles). The weights are random, which does not affect the times.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ TARGET = 1.05
 def write_store(
     folder: Path, live: LogitDistiller, logits: torch.Tensor, images: list[int]
 ) -> LogitStore:
-    """A store of random logits, of the shape that the teacher gives."""
+    """Write a store of random logits, in the shape of the teacher's."""
     count = BATCHES * len(logits)
     record = LogitRecord(tuple(logits.shape[1:]))
     header = {
@@ -83,7 +83,7 @@ def write_store(
 
 
 def of_a_worker(store: LogitStore, image: torch.Tensor, rounds: int) -> float:
-    """Microseconds an image that a store costs a worker, in batches of 16."""
+    """Return a worker's microseconds per image for a store, in batches of 16."""
     seconds = []
     for _ in range(rounds):
         start = perf_counter()
@@ -98,14 +98,14 @@ def of_a_worker(store: LogitStore, image: torch.Tensor, rounds: int) -> float:
 def compare(
     name: str, batch_size: int, size: tuple[int, int], rounds: int, device: str
 ) -> tuple[list[float], list[float], float, int]:
-    """Ratios from the store and with the live teacher; us of a worker, bytes a row."""
+    """Return ratios (store, live teacher), a worker's us per image, bytes per row."""
     cfg = Config.fromfile(CONFIGS / f'{name}.py')
     init_default_scope(cfg.default_scope)
     cfg.model.teacher.checkpoint = None
     if cfg.default_scope == 'mmseg':
         cfg.model.student.pretrained = None
         cfg.model.student.data_preprocessor.size = size
-    # Nothing can be learnt here: at the recipe's rate the weights would blow up.
+    # Random data cannot be learned: at the recipe's rate, training would diverge.
     cfg.optim_wrapper.optimizer.lr = 1e-3
     batch = make_batch(cfg, batch_size, size)
     live, live_optim = build(cfg.model, cfg, device)
@@ -139,7 +139,7 @@ def main() -> None:
     table = Table(
         Column('config', no_wrap=True),
         *('batch', 'time, from the store / plain step', 'quartiles', 'target'),
-        *('live teacher / plain step', 'worker, us an image', 'bytes an image'),
+        *('live teacher / plain step', 'worker, us per image', 'bytes per image'),
         title=f'Step from stored logits; {machine(args.device)}',
     )
     for name, (batches, size, rounds) in (QUICK_PAIRS if args.quick else PAIRS).items():

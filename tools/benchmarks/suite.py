@@ -1,9 +1,9 @@
-"""A suite whose teacher's logits are stored, against the same suite with it live.
+"""A suite with stored teacher logits against the same suite with a live teacher.
 
 compare.py trains six methods on three seeds of DigitPairs, once with --cache-teacher
-and a view for each epoch, once without. The teacher has twelve times the student's
-parameters. A row gives the whole time of the command from an empty folder: both train
-the teacher, one then stores its logits for all views.
+and one view per epoch, once without. The teacher has twelve times the student's
+parameters. A row gives the total time of the command from an empty folder: both train
+the teacher, and one then stores its logits for all views.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """A distillation step with a teacher of timm against one of mmpretrain.
 
-Both teachers are a ResNet-34 on images of ImageNet, and teach the same ResNet-18 by KD.
+Both teachers are a ResNet-34 on ImageNet images, and teach the same ResNet-18 by KD.
 The steps run in turn in one process on one batch. A row gives the ratio step with timm
-/ step with mmpretrain of the times, round by round (median and quartiles): what it is
-above 1 is the cost of a teacher from elsewhere. The weights are random; they do not
-matter for the time. How is said in measure.py.
+/ step with mmpretrain of the times, round by round (median and quartiles): its excess
+over 1 is the cost of a teacher from another library. The weights are random, which does
+not affect the times. See measure.py for the method.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TARGET = 1.02
 def compare(
     batch_size: int, size: tuple[int, int], rounds: int, device: str
 ) -> list[float]:
-    """Ratios of the times."""
+    """Return the ratios of the times."""
     cfg = Config.fromfile(CONFIGS / f'{CONFIG}.py')
     init_default_scope(cfg.default_scope)
     cfg.optim_wrapper.optimizer.lr = 1e-3

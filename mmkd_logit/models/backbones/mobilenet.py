@@ -194,6 +194,6 @@ class CIFARMobileNetV2(BaseModule):
 
         Returns:
             tuple[Tensor]: One map of shape (N, channels, H / 16, W / 16), rounded up;
-            1280 channels, or times ``widen_factor`` where that is more.
+            1280 channels, multiplied by ``widen_factor`` if that is above 1.
         """
         return (self.conv2(self.blocks(self.conv1(x))),)

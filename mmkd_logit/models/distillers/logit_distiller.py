@@ -417,10 +417,10 @@ class LogitDistiller(BaseModel):
         return self.task.predictions(self.student, average, data_samples)
 
     def teacher_step(self, data: dict[str, Any]) -> list[Any]:
-        """What the teacher predicts of a batch, as ``test_step`` of the student.
+        """Return the teacher's predictions on a batch, as the student's ``test_step``.
 
         Args:
-            data (dict): What the data loader gives.
+            data (dict): A batch from the data loader.
 
         Returns:
             list: Data samples with predictions.

@@ -49,9 +49,10 @@ def match_classes(
         if their_classes is not None and their_classes != classes:
             proposal = _proposal(names, their_names)
             raise ValueError(
-                f'{who} predicts {their_classes} classes, but the student {classes}. '
-                'Both must be trained on the same classes, or teacher.class_map must '
-                f"say which of the teacher's are the student's. {proposal}".rstrip()
+                f'{who} predicts {their_classes} classes, but the student has '
+                f'{classes}. Both must be trained on the same classes, or '
+                "teacher.class_map must say which of the teacher's are the student's. "
+                f'{proposal}'.rstrip()
             )
         return None
     if class_map == 'names' or isinstance(class_map, Mapping):
@@ -69,8 +70,9 @@ def match_classes(
         )
     if len(found) != classes:
         raise ValueError(
-            f'teacher.class_map has {len(found)} classes, but the student {classes}. '
-            'It must have one entry for each class of the student, in order.'
+            f'teacher.class_map has {len(found)} classes, but the student has '
+            f'{classes}. It must have one entry for each class of the student, in '
+            'order.'
         )
     most = their_classes
     bad = [each for each in found if each < 0 or (most is not None and each >= most)]

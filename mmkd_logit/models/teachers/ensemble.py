@@ -24,8 +24,9 @@ class Teachers:
 
     Args:
         settings (Sequence[dict]): Those of each :class:`Teacher`, with two in addition:
-            ``weight``, its share in the average, defaults to 1.0, and ``name``, its
-            name in the log, to its position. A teacher of weight 0 does not run.
+            ``weight``, its share in the average, which defaults to 1.0, and ``name``,
+            its name in the log, which defaults to its position. A teacher of weight 0
+            does not run.
         average (str): 'logits': the mean of the logits; 'probabilities': the logarithm
             of the mean of their softmax. Defaults to 'logits'.
 
@@ -83,7 +84,7 @@ class Teachers:
         self.members[name], self.weights[name] = Teacher(**own), float(weight)
 
     def __deepcopy__(self, memo: dict) -> Teachers:
-        """Copies of the distiller, as EMA makes them, share the teachers."""
+        """Return itself: copies of the distiller, as EMA makes them, share it."""
         return self
 
     @property

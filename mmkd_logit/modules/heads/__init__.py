@@ -1,4 +1,4 @@
-"""DHKD's auxiliary heads: used in training only."""
+"""DHKD's auxiliary heads, used only in training."""
 
 from mmkd_logit.modules.heads.conv_logit_head import ConvLogitHead
 from mmkd_logit.modules.heads.linear_logit_head import LinearLogitHead

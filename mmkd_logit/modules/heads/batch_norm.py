@@ -1,4 +1,4 @@
-"""Batch norm that a single row does not stop."""
+"""Batch norm that accepts a single row."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class AnyBatchNorm1d(nn.BatchNorm1d):
-    """``BatchNorm1d`` that takes a batch of one row.
+    """``BatchNorm1d`` that accepts a batch of one row.
 
-    A last batch of one image has no variance, and torch's batch norm ends training.
-    Here it is normalized by the running statistics.
+    Such a batch, as the last one of an epoch may be, has no variance: torch's batch
+    norm raises an error. Here it is normalized by the running statistics.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -19,7 +19,7 @@ class AnyBatchNorm1d(nn.BatchNorm1d):
 
 
 class AnyBatchNorm2d(nn.BatchNorm2d):
-    """``BatchNorm2d`` that takes a batch of one pixel, as :class:`AnyBatchNorm1d`."""
+    """``BatchNorm2d`` that accepts a single pixel, like :class:`AnyBatchNorm1d`."""
 
     def forward(self, x: Tensor) -> Tensor:
         return _running(self, x) if _is_single(self, x) else super().forward(x)

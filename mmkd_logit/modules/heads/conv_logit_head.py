@@ -11,13 +11,13 @@ from mmkd_logit.modules.heads.logit_head import LogitHead
 
 
 class ConvLogitHead(LogitHead):
-    """A second classifier of pixels: one 1x1 convolution, or two around a ReLU.
+    """A second per-pixel classifier: one 1x1 convolution, or two around a ReLU.
 
-    The linear one is the counterpart of :class:`LinearLogitHead`, for pairs of one
-    family. The nonlinear one (``hidden_channels``) drops whole channels; for pairs of
-    different families :class:`MLPLogitHead` takes maps as well, and drops single
-    elements, as the authors' head does. The paper does not publish its head for
-    segmentation.
+    The linear form is the counterpart of :class:`LinearLogitHead`, for pairs of one
+    family. The nonlinear form (``hidden_channels``) drops whole channels; for pairs of
+    different families, :class:`MLPLogitHead` also takes maps, and drops single
+    elements, as the authors' head does. The authors' head for segmentation is not
+    published.
 
     Source: https://arxiv.org/abs/2411.08937
 
@@ -26,7 +26,7 @@ class ConvLogitHead(LogitHead):
         num_classes (int): Number of classes C. The distiller fills it in.
         hidden_channels (int, optional): Channels of the hidden layer. Defaults to
             None, no hidden layer.
-        dropout (float): Probability of a hidden channel to be zeroed. Defaults to
+        dropout (float): Probability that a hidden channel is zeroed. Defaults to
             0.1.
         init_cfg (dict, optional): Initialization of the weights. Defaults to None, a
             normal distribution of std 0.01 for the last layer, as in mmseg's heads.
@@ -67,11 +67,11 @@ class ConvLogitHead(LogitHead):
         nn.init.zeros_(bias)
 
     def init_weights(self) -> None:
-        """Draw the weights when mmengine draws those of all parts."""
+        """Initialize the weights when mmengine initializes those of all parts."""
         if self.init_cfg is None:
             self._start()
         super().init_weights()
 
     def forward(self, feature: Tensor) -> Tensor:
-        """Logits of shape (N, C, H, W) from features of shape (N, D, H, W)."""
+        """Compute logits (N, C, H, W) from features (N, D, H, W)."""
         return self.conv_logit(self.hidden(feature))

@@ -12,9 +12,9 @@ from mmkd_logit.modules.heads.logit_head import LogitHead
 class LinearLogitHead(LogitHead):
     """Linear(D, C) on the pre-logits feature, for pairs of one family.
 
-    It is trained beside the student's own classifier and dropped afterwards. It starts
-    as torch's ``Linear`` does, uniform with a standard deviation of 1 / sqrt(3 D), as
-    in the authors' code; mmpretrain's own heads start with 0.01.
+    It is trained alongside the student's own classifier and dropped afterwards. As in
+    the authors' code, it is initialized like torch's ``Linear``: uniformly, with a
+    standard deviation of 1 / sqrt(3 D); mmpretrain's own heads use 0.01.
 
     Source: https://arxiv.org/abs/2411.08937
 
@@ -40,5 +40,5 @@ class LinearLogitHead(LogitHead):
         self.fc = nn.Linear(in_channels, num_classes)
 
     def forward(self, feature: Tensor) -> Tensor:
-        """Logits of shape (N, C) from features of shape (N, D)."""
+        """Compute logits (N, C) from features (N, D)."""
         return self.fc(feature)

@@ -1,4 +1,4 @@
-"""What DHKD's auxiliary heads have in common."""
+"""Base class of DHKD's auxiliary heads."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from torch import Tensor, nn
 
 
 class LogitHead(nn.Module, ABC):
-    """Base of the heads: starts as torch does, or as a config of mmengine says.
+    """Base of the heads: initialized by torch's defaults or mmengine's ``init_cfg``.
 
     Args:
-        init_cfg (dict, optional): Initialization of the weights, which takes mmengine
-            and is done when it asks for it.
+        init_cfg (dict, optional): Initialization of the weights, done by mmengine when
+            it calls :meth:`init_weights`.
     """
 
     feature_ndim: ClassVar[tuple[int, ...]]
-    """Dimensions that a feature may have, the batch included."""
+    """Numbers of dimensions that a feature may have, including the batch."""
 
     def __init__(self, init_cfg: dict | None) -> None:
         super().__init__()
         self.init_cfg = init_cfg
 
     def init_weights(self) -> None:
-        """Initialize as ``init_cfg`` says, if it is set."""
+        """Initialize the weights by ``init_cfg``, if it is set."""
         if self.init_cfg:
             from mmengine.model import initialize
 
@@ -32,10 +32,10 @@ class LogitHead(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, feature: Tensor) -> Tensor:
-        """Logits from features.
+        """Compute logits from features.
 
         Args:
-            feature (Tensor): What the student's last layer gets, shape (N, D, ...).
+            feature (Tensor): Input of the student's last layer, shape (N, D, ...).
 
         Returns:
             Tensor: Shape (N, C, ...).

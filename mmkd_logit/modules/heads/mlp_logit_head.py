@@ -13,8 +13,7 @@ from mmkd_logit.modules.heads.logit_head import LogitHead
 class MLPLogitHead(LogitHead):
     """Linear, dropout, batch norm, ReLU, linear; for pairs of different families.
 
-    On a map of features it works pixel by pixel, with statistics over all pixels of the
-    batch.
+    On feature maps it works per pixel, with batch statistics over all pixels.
 
     Source: https://arxiv.org/abs/2411.08937
 
@@ -22,7 +21,7 @@ class MLPLogitHead(LogitHead):
         in_channels (int): Size D of the feature. The distiller fills it in.
         num_classes (int): Number of classes C. The distiller fills it in.
         hidden_channels (int): Size of the hidden layer. Defaults to 200.
-        dropout (float): Probability of an element to be zeroed. Defaults to 0.1.
+        dropout (float): Probability that an element is zeroed. Defaults to 0.1.
         init_cfg (dict, optional): Initialization of the weights. Defaults to None,
             torch's own, as in the authors' code.
 
@@ -56,7 +55,7 @@ class MLPLogitHead(LogitHead):
         )
 
     def forward(self, feature: Tensor) -> Tensor:
-        """Logits of shape (N, C, ...) from features of shape (N, D, ...)."""
+        """Compute logits (N, C, ...) from features (N, D, ...)."""
         if feature.ndim == 2:
             return self.layers(feature)
         pixels = feature.movedim(1, -1)

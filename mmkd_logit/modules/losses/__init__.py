@@ -1,4 +1,4 @@
-"""One thin class a method, over ``mmkd_logit.functional``."""
+"""One thin class per method over ``mmkd_logit.functional``."""
 
 from mmkd_logit.modules.losses.base import LogitLoss, touch
 from mmkd_logit.modules.losses.binary_kl_loss import BinaryKLLoss, BinaryKLNormLoss

@@ -1,4 +1,4 @@
-"""What every loss has in common."""
+"""Base class of all losses."""
 
 from __future__ import annotations
 
@@ -21,54 +21,54 @@ _HEADS = ('main', 'aux')
 class LogitLoss(nn.Module, ABC):
     """Base of the losses: picks the head, transforms the logits, weights the loss.
 
-    A subclass implements :meth:`compute`; for configs it is registered in
+    A subclass implements :meth:`compute`; for use in configs, it is registered in
     ``mmkd_logit.registry.MODELS``. Its ``__init__`` names its own settings and passes
-    the common ones on, as ``**common``. One that looks at no two rows together says
-    ``by_row = True``, and can do with strips of a segmentor's pixels; one that compares
-    a few of the rows only implements :meth:`choose`.
+    on the common ones as ``**common``. A loss that treats each row separately sets
+    ``by_row = True``, and is then computed in strips of a segmentor's pixels; one that
+    compares only some of the rows implements :meth:`choose`.
 
     Args:
         loss_weight (float): Factor of the loss. Defaults to 1.0.
         head (str): The student logits that the loss acts on: ``'main'``, the
             student's own, or ``'aux'``, those of the auxiliary head. Defaults to
             'main'.
-        transforms (Sequence[str | dict | RowTransform]): What both logits go through
-            first, in this order: names of row transforms such as 'standardize', their
-            configs, or they themselves. Defaults to ().
+        transforms (Sequence[str | dict | RowTransform]): Row transforms, applied in
+            this order to the logits of student and teacher before the loss: names such
+            as 'standardize', configs, or objects. Defaults to ().
 
     Raises:
         ValueError: If ``loss_weight`` is not a finite number, or ``head`` is unknown.
-        KeyError: If a transform has a name that is not known.
+        KeyError: If the name of a transform is unknown.
     """
 
     needs_labels: bool = False
-    """Whether :meth:`compute` reads ``rows.labels``, which mixup takes away."""
+    """Whether :meth:`compute` reads ``rows.labels``, which mixup removes."""
 
     by_row: bool = False
-    """Whether :meth:`compute` is a mean over rows of what each row gives by itself. A
-    segmentor's maps are then resized, compared and forgotten in strips, in little
-    memory; else all rows are made at once."""
+    """Whether :meth:`compute` is a mean over rows of terms that depend on one row each.
+    A segmentor's maps are then resized, compared and discarded in strips, which saves
+    memory; otherwise, all rows are made at once."""
 
     needs_pixels: ClassVar[bool] = False
-    """Whether :meth:`compute` compares rows of one image, of which a classifier has a
-    single one."""
+    """Whether :meth:`compute` compares the rows of an image; a classifier has only one
+    row per image."""
 
     gathers: bool = False
-    """Whether :meth:`compute` waits for other processes, and so must run on a process
-    that has no rows too."""
+    """Whether :meth:`compute` waits for other processes, and so must also run in a
+    process that has no rows."""
 
     takes_top_k: ClassVar[bool] = False
-    """Whether :meth:`compute` compares softmaxes at ``self.tau`` and nothing else, so
-    that the classes below the teacher's top k can be one."""
+    """Whether :meth:`compute` compares only softmaxes at ``self.tau``, so that the
+    classes below the teacher's top k can be merged into one."""
 
     renamed: ClassVar[Mapping[str, str]] = {
         'standardize': "Write transforms=('standardize',) for standardize=True, and "
-        'drop the key otherwise.'
+        'remove the key otherwise.'
     }
-    """Keys that older releases took, each with a sentence on what to write instead."""
+    """Keys that older releases accepted, each with what to write instead."""
 
     schedule: float
-    """Factor of ``loss_weight`` at this moment, set by ``LossWeightHook``."""
+    """Current factor of ``loss_weight``, set by ``LossWeightHook``."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class LogitLoss(nn.Module, ABC):
         ]
         if any(transform.needs_labels for transform in self.transforms):
             self.needs_labels = True
-        # A loss that gathers by itself weighs its rows by itself.
+        # A loss that gathers rows itself also weights them itself.
         self._weighs_rows = not self.gathers and any(
             transform.gathers for transform in self.transforms
         )
@@ -103,20 +103,20 @@ class LogitLoss(nn.Module, ABC):
 
     @property
     def weight(self) -> float:
-        """Weight at this moment: ``loss_weight`` times ``schedule``."""
+        """Current weight: ``loss_weight`` times ``schedule``."""
         return self.loss_weight * self.schedule
 
     @property
     def takes_strips(self) -> bool:
-        """Whether it can be computed in strips: it and its transforms are by row."""
+        """Whether it can be computed in strips: all its parts treat rows separately."""
         return self.by_row and all(each.by_row for each in self.transforms)
 
     def begin(self, images: int | None) -> str | None:
         """Prepare for training; called once, before the first step.
 
         Args:
-            images (int, optional): Number of training images an epoch, of all
-                processes; None if it is not known.
+            images (int, optional): Number of training images per epoch, over all
+                processes; None if unknown.
 
         Returns:
             str, optional: A warning for the log, if there is one.
@@ -125,42 +125,42 @@ class LogitLoss(nn.Module, ABC):
 
     @abstractmethod
     def compute(self, student: Tensor, teacher: Tensor, rows: LogitRows) -> Tensor:
-        """The loss before its weight.
+        """Compute the loss, without its weight.
 
         Args:
             student (Tensor): Student logits of the chosen head, transformed, shape
                 (N, C).
             teacher (Tensor): Teacher logits, transformed, shape (N, C).
-            rows (LogitRows): All that is known of the N rows.
+            rows (LogitRows): All that is known about the N rows.
 
         Returns:
             Tensor: A scalar.
         """
 
     def statistics(self) -> dict[str, Tensor]:
-        """What the log shows beside the loss, as ``<name of the loss>_<key>``."""
+        """Return values to log beside the loss, as ``<name of the loss>_<key>``."""
         return {}
 
     def choose(self, rows: LogitRows | LogitStrips) -> LogitRows:
-        """The rows that are compared, in front of the transforms.
+        """Return the rows to compare, before any transform.
 
         Args:
-            rows (LogitRows | LogitStrips): Those of the step.
+            rows (LogitRows | LogitStrips): The rows of the step.
 
         Returns:
-            LogitRows: All of them; of strips, made at once.
+            LogitRows: By default all of them, made at once.
         """
         return rows.whole
 
     def forward(self, rows: LogitRows | LogitStrips) -> Tensor:
-        """Weighted loss of some rows.
+        """Compute the weighted loss.
 
         Args:
             rows (LogitRows | LogitStrips): N rows of C classes.
 
         Returns:
-            Tensor: A scalar. It is 0 and keeps the graph, to parameters of the loss
-            too, if the weight is 0 or there are no rows.
+            Tensor: A scalar. If the weight is 0 or there are no rows, it is 0 but still
+            part of the graph, also for the parameters of the loss.
         """
         source = rows.source(self.head)
         if self.weight == 0 or (len(rows) == 0 and not self.gathers):
@@ -182,19 +182,19 @@ class LogitLoss(nn.Module, ABC):
         return weight * self.compute(student, teacher, chosen)
 
     def check_top_k(self) -> float:
-        """Raise if the loss needs every logit of the teacher.
+        """Check that the loss does not need every logit of the teacher.
 
         Returns:
             float: Its temperature.
 
         Raises:
-            ValueError: If it does, or has transforms, which do.
+            ValueError: If it does, or has transforms, which always do.
         """
         if not self.takes_top_k or self.transforms:
             what = 'with transforms ' if self.takes_top_k else ''
             raise ValueError(
                 f'{type(self).__name__} {what}needs every logit of the teacher, but '
-                'the store keeps the largest only (top_k). Store the logits without '
+                'the store keeps only the largest (top_k). Store the logits without '
                 '--top-k.'
             )
         return float(self.tau)  # type: ignore[arg-type]
@@ -208,7 +208,7 @@ class LogitLoss(nn.Module, ABC):
 
 
 def touch(module: nn.Module) -> Tensor | float:
-    """A zero that reaches every parameter of a module: DDP waits for all of them."""
+    """Return a zero connected to every parameter of a module: DDP waits for all."""
     return sum((p.reshape(-1)[:0].sum() for p in module.parameters()), 0.0)
 
 

@@ -22,7 +22,7 @@ class BinaryKLLoss(LogitLoss):
         **common: The settings of :class:`LogitLoss`.
 
     Raises:
-        ValueError: If a setting is out of its range.
+        ValueError: If a setting is out of range.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Losses of rows that are made a strip at a time."""
+"""Losses of rows that are made strip by strip."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def losses_of(
     rows: LogitRows | LogitStrips,
     statistics: Sequence[Statistic] = (),
 ) -> list[Tensor]:
-    """Losses of the same rows; in strips, those that can be.
+    """Compute several losses of the same rows, in strips where possible.
 
-    Each strip is made once: all losses of it and their gradients are computed, the
-    gradients are taken back to the maps, and the strip is forgotten.
+    Each strip is made once: all its losses and their gradients are computed, the
+    gradients are propagated back to the maps, and the strip is discarded.
 
     Args:
         losses (Sequence[LogitLoss]): The losses.
         rows (LogitRows | LogitStrips): The rows of a step.
-        statistics (Sequence[Callable]): Take rows and return a mean over them, 0 if
-            there are none, without gradient. Defaults to ().
+        statistics (Sequence[Callable]): Each takes rows and returns a mean over them,
+            0 if there are none, without gradient. Defaults to ().
 
     Returns:
         list[Tensor]: Scalars: the losses, weighted, then the statistics.
@@ -64,7 +64,7 @@ def losses_of(
 
 
 class _StripedLoss:
-    """A loss that adds up over strips, and its gradient."""
+    """A loss accumulated over strips, with its gradient."""
 
     def __init__(self, loss: LogitLoss, rows: LogitStrips) -> None:
         source = rows.source(loss.head)
@@ -80,7 +80,7 @@ class _StripedLoss:
         self._dtype = torch.float32
 
     def add(self, strip: LogitRows, pull_back: PullBack) -> None:
-        """Add the share of a strip in the mean over all rows."""
+        """Add a strip's share of the mean over all rows."""
         logits = strip.source(self._loss.head)
         with torch.set_grad_enabled(bool(self._grads)):
             logits.requires_grad_(bool(self._grads))
@@ -97,7 +97,7 @@ class _StripedLoss:
                     total += grad
 
     def total(self) -> Tensor:
-        """The loss of all rows, in the graph of the step."""
+        """Return the loss of all rows, as part of the graph of the step."""
         value = self._sum.to(self._dtype)
         if not self._grads:
             return value
@@ -105,7 +105,7 @@ class _StripedLoss:
 
 
 class _Known(torch.autograd.Function):
-    """A scalar of which the gradients are known already."""
+    """A scalar whose gradients are already known."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, count: int, *tensors: Tensor) -> Tensor:

@@ -13,10 +13,10 @@ from mmkd_logit.structures import LogitRows
 
 
 class CWDLoss(LogitLoss):
-    """Where in an image each class is, :func:`mmkd_logit.functional.cwd_loss`.
+    """CWD, :func:`mmkd_logit.functional.cwd_loss`.
 
-    For segmentation only. Pixels that are ignored are in no softmax, unlike in the
-    released code, and an image in which all are ignored does not count.
+    For segmentation only. Ignored pixels are in no softmax, unlike in the released
+    code, and an image in which all are ignored does not count.
 
     Source: https://arxiv.org/abs/2011.13256
 
@@ -25,8 +25,8 @@ class CWDLoss(LogitLoss):
         **common: The settings of :class:`LogitLoss`.
 
     Raises:
-        ValueError: If a setting is out of its range, or, in a step, if the rows do
-            not say which image of the batch they are of.
+        ValueError: If a setting is out of range, or, during a step, if the rows do
+            not say which image of the batch they belong to.
 
     Example:
         >>> import torch
@@ -49,6 +49,6 @@ class CWDLoss(LogitLoss):
         if rows.batch_index is None:
             raise ValueError(
                 'CWDLoss compares the pixels of an image, but the rows do not say '
-                'which image of the batch they are of. Give LogitRows a batch_index.'
+                'which image of the batch they belong to. Give LogitRows a batch_index.'
             )
         return cwd_loss(student, teacher, rows.batch_index, self.tau)

@@ -16,20 +16,20 @@ from mmkd_logit.structures import LogitRows
 class DISTLoss(LogitLoss):
     """Correlations of rows and classes, :func:`mmkd_logit.functional.dist_loss`.
 
-    In several processes a class is correlated over the rows of all of them: together
-    they do what one does.
+    With several processes, a class is correlated over the rows of all of them, with the
+    same result as in one process.
 
     Source: https://arxiv.org/abs/2205.10536. The released code correlates the classes
-    of each process by itself and, in segmentation, counts the pixels that are ignored.
+    in each process separately and, in segmentation, includes ignored pixels.
 
     Args:
-        beta (float): Weight of the rows' term. Defaults to 1.0.
-        gamma (float): Weight of the classes' term. Defaults to 1.0.
+        beta (float): Weight of the row term. Defaults to 1.0.
+        gamma (float): Weight of the class term. Defaults to 1.0.
         tau (float): Temperature, above 0. Defaults to 1.0.
         **common: The settings of :class:`LogitLoss`.
 
     Raises:
-        ValueError: If a setting is out of its range.
+        ValueError: If a setting is out of range.
 
     Example:
         >>> import torch

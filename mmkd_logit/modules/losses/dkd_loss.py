@@ -16,8 +16,8 @@ class DKDLoss(LogitLoss):
     """DKD, :func:`mmkd_logit.functional.dkd_loss`.
 
     The paper's warm-up, min(e / 20, 1) in epoch e counted from 1, is
-    ``dict(type='mmkd_logit.LossWeightHook', names=['dkd'], warmup=20)`` among the
-    hooks.
+    ``dict(type='mmkd_logit.LossWeightHook', names=['dkd'], warmup=20)`` in
+    ``custom_hooks``.
 
     Source: https://arxiv.org/abs/2203.08679
 
@@ -28,8 +28,8 @@ class DKDLoss(LogitLoss):
         **common: The settings of :class:`LogitLoss`.
 
     Raises:
-        ValueError: If a setting is out of its range, or, in a step, if there is not
-            one label a row.
+        ValueError: If a setting is out of range, or, during a step, if there is not
+            one label per row.
 
     Example:
         >>> import torch

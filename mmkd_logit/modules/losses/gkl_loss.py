@@ -24,7 +24,7 @@ class GKLLoss(LogitLoss):
         **common: The settings of :class:`LogitLoss`.
 
     Raises:
-        ValueError: If a setting is out of its range.
+        ValueError: If a setting is out of range.
 
     Example:
         >>> import torch

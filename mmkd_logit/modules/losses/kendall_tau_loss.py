@@ -13,9 +13,9 @@ from mmkd_logit.structures import LogitRows
 
 
 class KendallTauLoss(LogitLoss):
-    """Ranking loss beside another, :func:`mmkd_logit.functional.kendall_tau_loss`.
+    """Ranking loss to add to others, :func:`mmkd_logit.functional.kendall_tau_loss`.
 
-    The paper gives it the weight of the loss that it joins.
+    In the paper, it has the same weight as the loss that it is added to.
 
     Source: https://arxiv.org/abs/2409.17823
 
@@ -24,8 +24,8 @@ class KendallTauLoss(LogitLoss):
         **common: The settings of :class:`LogitLoss`.
 
     Raises:
-        ValueError: If a setting is out of its range, or, in a step, if the teacher's
-            logits are not finite, or there is one class only.
+        ValueError: If a setting is out of range, or, during a step, if the teacher's
+            logits are not finite, or there is only one class.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""The latest logits of a teacher, for losses that compare with more than a batch."""
+"""Queue of a teacher's latest logits, for losses that compare beyond the batch."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from mmkd_logit.functional.contrast import direction
 
 
 class LogitQueue(nn.Module):
-    """A ring of rows, each with the index of its image and its class.
+    """A ring buffer of rows, each with the index of its image and its class.
 
-    Its tensors are no buffers, so that EMA does not copy and DDP not send them in every
-    step. They follow the model to another device, and are saved and loaded with it.
+    Its tensors are not registered as buffers: otherwise, EMA would copy them and DDP
+    broadcast them in every step. They follow the model to other devices, and are saved
+    and loaded with it.
 
     Args:
-        size (int, optional): Number of rows that it holds, 1 or more. None: it is
-            given later by :meth:`allocate`, or by a checkpoint.
-        num_classes (int): Number of classes of a row.
-        dtype (str): Type in which rows are kept, 'float32' or 'float16'. Defaults to
+        size (int, optional): Maximum number of rows, 1 or more. None: set later by
+            :meth:`allocate` or by a checkpoint.
+        num_classes (int): Number of classes.
+        dtype (str): Type in which rows are stored, 'float32' or 'float16'. Defaults to
             'float32'.
         save (bool): Whether it is saved in checkpoints. Defaults to True.
 
     Raises:
-        ValueError: If ``size`` is not an integer of 1 or more, or ``dtype`` another
-            type.
+        ValueError: If ``size`` is not an integer of 1 or more, or ``dtype`` is
+            any other type.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class LogitQueue(nn.Module):
             self.allocate(size)
 
     def allocate(self, size: int) -> None:
-        """Make room for rows; a queue that has a size keeps it.
+        """Set the size and allocate memory, unless the queue already has a size.
 
         Args:
             size (int): Number of rows, 1 or more.
@@ -67,12 +68,12 @@ class LogitQueue(nn.Module):
             self._labels = self._labels.new_full((size,), -1)
 
     def __len__(self) -> int:
-        """How many rows it holds by now."""
+        """Return the current number of rows."""
         return min(self._pushed, len(self._logits))
 
     @property
     def logits(self) -> Tensor:
-        """Rows of length 1 of shape (len, C), a view."""
+        """Rows divided by their norms, shape (len, C), a view."""
         return self._logits[: len(self)]
 
     @property
@@ -89,9 +90,9 @@ class LogitQueue(nn.Module):
     def push(
         self, logits: Tensor, image_index: Tensor | None, labels: Tensor | None
     ) -> None:
-        """Add rows in place of the oldest; of more rows than fit, the last stay.
+        """Add rows, overwriting the oldest; if not all fit, the last ones stay.
 
-        They are divided by their length, which float16 keeps at full precision.
+        They are divided by their norms, so that float16 stores them at full precision.
 
         Args:
             logits (Tensor): Shape (N, C).
@@ -99,13 +100,13 @@ class LogitQueue(nn.Module):
             labels (Tensor, optional): Shape (N,).
 
         Raises:
-            ValueError: If the number of classes is another than the queue's.
+            ValueError: If they have another number of classes than the queue.
             RuntimeError: If it has no size yet.
         """
         size, classes = self._logits.shape
         if size == 0:
             raise RuntimeError(
-                'The queue has no size yet: call allocate() first, or give it one.'
+                'The queue has no size yet: call allocate() first, or pass a size.'
             )
         if logits.shape[1] != classes:
             raise ValueError(
@@ -126,7 +127,7 @@ class LogitQueue(nn.Module):
 
     @staticmethod
     def _write(ring: Tensor, first: int, rows: Tensor) -> None:
-        """Write rows from a place on, and what does not fit from the beginning."""
+        """Write rows from a position on, wrapping around at the end."""
         fit = min(len(rows), len(ring) - first)
         ring[first : first + fit] = rows[:fit]
         ring[: len(rows) - fit] = rows[fit:]
@@ -140,14 +141,14 @@ class LogitQueue(nn.Module):
 
     def _apply(self, fn: Callable, recurse: bool = True) -> LogitQueue:
         super()._apply(fn, recurse)
-        # To another device only: the type is the queue's own.
+        # Only to another device: the queue keeps its own type.
         device = fn(self._labels[:0]).device
         for name, tensor in self._tensors().items():
             setattr(self, f'_{name}', tensor.to(device))
         return self
 
     def __deepcopy__(self, memo: dict) -> LogitQueue:
-        """A copy of the model, as EMA makes it, shares the memory; it cannot train."""
+        """Share the memory with a copy, such as that of EMA, which is never saved."""
         copied = copy.copy(self)
         copied.save = False
         return copied
@@ -169,14 +170,14 @@ class LogitQueue(nn.Module):
         if lacking := [key for key in keys if key not in state_dict]:
             raise ValueError(
                 f'The checkpoint lacks {", ".join(lacking)} of its queue of teacher '
-                'logits: it was changed after it was saved. Start with an empty queue '
-                'by save_queue=False.'
+                'logits: it was modified after it was saved. To start with an empty '
+                'queue, set save_queue=False.'
             )
         (size, classes), mine = state_dict[f'{prefix}logits'].shape, self._logits.shape
         if classes != mine[1]:
             raise ValueError(
-                f'The checkpoint is of {classes} classes, by its queue of teacher '
-                f'logits, but this model of {mine[1]}. A run can only be resumed on '
+                f'The teacher logits in the queue of the checkpoint have {classes} '
+                f'classes, but this model has {mine[1]}. A run can only be resumed on '
                 'the classes that it began with; to start a new one from its weights, '
                 'set save_queue=False.'
             )
@@ -184,8 +185,8 @@ class LogitQueue(nn.Module):
         if size != len(self._logits):
             raise ValueError(
                 f'The checkpoint holds a queue of {size} teacher logits, but this '
-                f'model one of {len(self._logits)}. Set queue_size={size}, or start '
-                'with an empty queue by save_queue=False.'
+                f'model has one of {len(self._logits)}. Set queue_size={size}, or, to '
+                'start with an empty queue, save_queue=False.'
             )
         for name, tensor in self._tensors().items():
             tensor.copy_(state_dict[prefix + name])

@@ -20,53 +20,53 @@ from mmkd_logit.modules.losses.base import LogitLoss
 from mmkd_logit.modules.losses.logit_queue import LogitQueue
 from mmkd_logit.structures import LogitRows, LogitStrips
 
-# A queue for ImageNet; 262 MB in float32 there.
+# Limit of the default queue size; 262 MB on ImageNet in float32.
 _MOST_IMAGES = 65_536
 
 
 class MCLDLoss(LogitLoss):
-    """Contrasts a row's student logits with teacher logits, from three sides.
+    """Contrasts a row's student logits with teacher logits, from three perspectives.
 
     The sum of :func:`mmkd_logit.functional.instance_contrast_loss`,
     :func:`~mmkd_logit.functional.sample_contrast_loss` and
     :func:`~mmkd_logit.functional.category_contrast_loss`, each of which can be switched
     off. The first compares with a queue of the latest teacher logits, which starts
-    empty and is used as it fills. In several processes the keys of all of them are
-    gathered, and a row counts as much as any of another process: together they do what
-    one does. The log shows what is of the first.
+    empty and is used as it fills. With several processes, the keys of all of them are
+    gathered, and all rows have equal weight, with the same result as in one process;
+    the log shows the loss of the first process.
 
-    Source: https://arxiv.org/abs/2411.10693. The paper's second version names a mask of
-    the target class and a warm-up of the category term without their formulas;
-    ``mask_same_class`` is our reading of the first. For the second give the category
-    term a loss of its own, and warm it up with ``LossWeightHook``.
+    Source: https://arxiv.org/abs/2411.10693. The paper's second version mentions a mask
+    of the target class and a warm-up of the category term without giving formulas;
+    ``mask_same_class`` is our reading of the former. For the latter, make the category
+    term a separate loss, and warm it up with ``LossWeightHook``.
 
     Args:
         tau (float): Temperature of the three terms, above 0. Defaults to 0.2.
-        instance (bool): Whether the instance term counts. Defaults to True.
-        sample (bool): Whether the sample term counts. Defaults to True.
-        category (bool): Whether the category term counts. It needs one label a row.
-            Defaults to True.
+        instance (bool): Whether to include the instance term. Defaults to True.
+        sample (bool): Whether to include the sample term. Defaults to True.
+        category (bool): Whether to include the category term, which needs one label per
+            row. Defaults to True.
         queue_size (int, optional): Number of teacher logits in the queue. Defaults to
-            None: as many as there are training images, or as a loop over iterations
-            sees in all, at most 65536.
-        queue_dtype (str): Type in which they are kept, 'float32' or 'float16'.
+            None: the number of training images, or the total that an iteration-based
+            loop sees, at most 65536.
+        queue_dtype (str): Type in which they are stored, 'float32' or 'float16'.
             Defaults to 'float32'.
-        save_queue (bool): Whether checkpoints hold the queue, so that a resumed run
-            goes on with it. Defaults to True.
-        mask_own_image (bool): Whether the queue's entries of a row's own image, by its
-            index in the dataset, are no negatives of it. Defaults to True.
-        mask_same_class (bool): Whether the queue's entries of a row's own class are no
-            negatives of it. Defaults to False.
-        max_rows (int): Largest number of rows that a process compares. Of more, such
-            as pixels, so many are drawn in every step, as equally from the classes as
-            there are rows. Defaults to 4096.
+        save_queue (bool): Whether checkpoints include the queue, so that a resumed run
+            continues with it. Defaults to True.
+        mask_own_image (bool): Whether queue entries from a row's own image, known by
+            its index in the dataset, are not used as its negatives. Defaults to True.
+        mask_same_class (bool): Whether queue entries of a row's own class are not used
+            as its negatives. Defaults to False.
+        max_rows (int): Maximum number of rows that a process compares. If there are
+            more, as with pixels, this many are drawn in every step, as evenly from the
+            classes as possible. Defaults to 4096.
         num_classes (int, optional): Number of classes; the distiller fills it in.
-            Needed with ``instance``. Defaults to None.
+            Required with ``instance``. Defaults to None.
         **common: The settings of :class:`LogitLoss`.
 
     Raises:
-        ValueError: If a setting is out of its range, or no term is left; in a step, if
-            the rows lack an image index or labels that are asked for.
+        ValueError: If a setting is out of range, or all terms are off; during a step,
+            if the rows lack the image indices or labels that the settings need.
 
     Example:
         >>> import torch
@@ -75,16 +75,16 @@ class MCLDLoss(LogitLoss):
         >>> logits = torch.tensor([[8.0, 0.0, 0.0], [0.0, 8.0, 8.0]])
         >>> classes, images = torch.tensor([0, 2]), torch.tensor([7, 9])
         >>> rows = LogitRows(logits, logits, labels=classes, image_index=images)
-        >>> loss(rows)  # of the queue, which is empty, and of the batch
+        >>> loss(rows)  # the queue is still empty
         tensor(0.0067)
-        >>> loss(rows)  # the queue holds two rows by now
+        >>> loss(rows)  # now the queue holds two rows
         tensor(0.0134)
     """
 
     gathers = True
     renamed: ClassVar[Mapping[str, str]] = {
         **LogitLoss.renamed,
-        'category_warmup_epochs': 'Give the category term a loss of its own instead: '
+        'category_warmup_epochs': 'Make the category term a separate loss instead: '
         "mcld=dict(type='MCLDLoss', category=False) and category=dict(type='MCLDLoss', "
         'instance=False, sample=False), and warm it up with '
         "dict(type='mmkd_logit.LossWeightHook', names=['category'], warmup=20).",
@@ -116,8 +116,8 @@ class MCLDLoss(LogitLoss):
             raise ValueError(f'max_rows must be 1 or more, but got {max_rows}.')
         if mask_same_class and not instance:
             raise ValueError(
-                'mask_same_class masks entries of the queue, which instance=False does '
-                'not have.'
+                'mask_same_class masks entries of the queue, which does not exist with '
+                'instance=False.'
             )
         self.tau = tau
         self.sample = sample
@@ -133,13 +133,13 @@ class MCLDLoss(LogitLoss):
             self.queue = LogitQueue(queue_size, num_classes, queue_dtype, save_queue)
 
     def begin(self, images: int | None) -> str | None:
-        """Give the queue its size, if it has none yet."""
+        """Set the size of the queue, if it has none yet."""
         if self.queue is not None:
             self.queue.allocate(min(images or _MOST_IMAGES, _MOST_IMAGES))
         return None
 
     def choose(self, rows: LogitRows | LogitStrips) -> LogitRows:
-        """At most ``max_rows`` rows."""
+        """Return all rows, or a random ``max_rows`` of them if there are more."""
         if len(rows) <= self.max_rows:
             return rows.whole
         device = rows.source('main').device
@@ -147,7 +147,7 @@ class MCLDLoss(LogitLoss):
         return rows.take(drawn)
 
     def compute(self, student: Tensor, teacher: Tensor, rows: LogitRows) -> Tensor:
-        self.begin(None)  # outside of a distiller nobody has
+        self.begin(None)  # no distiller may have done so
         labels, images = self._labels(rows), self._images(rows)
         (keys, all_labels, all_images), offset = gather_rows(teacher, labels, images)
         assert keys is not None
@@ -178,8 +178,8 @@ class MCLDLoss(LogitLoss):
             return None
         if rows.labels is None:
             raise ValueError(
-                'MCLDLoss with category or mask_same_class needs one label a row, but '
-                'the data has none, as with mixup, CutMix or several labels an image. '
+                'MCLDLoss with category or mask_same_class needs one label per row, '
+                'but the data has none, as with mixup, CutMix or multi-label images. '
                 'Set category=False and mask_same_class=False, or change the data.'
             )
         return rows.labels
@@ -199,7 +199,7 @@ class MCLDLoss(LogitLoss):
     def _queue_mask(
         self, labels: Tensor | None, images: Tensor | None
     ) -> Tensor | None:
-        """Which entries of the queue are negatives of which rows."""
+        """Return which entries of the queue are negatives of each row."""
         assert self.queue is not None
         mask = None
         if images is not None:
@@ -214,12 +214,12 @@ class MCLDLoss(LogitLoss):
 def draw_rows(
     rows: int, most: int, labels: Tensor | None, device: torch.device
 ) -> Tensor:
-    """Draw rows at random, as equally from the classes as there are rows.
+    """Draw rows at random, as evenly from the classes as possible.
 
     Args:
         rows (int): Number of rows.
         most (int): Number of rows to draw, at most ``rows``.
-        labels (Tensor, optional): Class of each row, shape (rows,). None: all are of
+        labels (Tensor, optional): Class of each row, shape (rows,). None: all have
             one class.
         device (torch.device): Where the indices are drawn.
 
@@ -232,6 +232,6 @@ def draw_rows(
     by_class = order[labels[order].argsort(stable=True)]
     classes = labels[by_class]
     place = torch.arange(rows, device=device) - torch.searchsorted(classes, classes)
-    # The first of each class, then the second; who is left out at the end is random.
+    # The first row of each class, then the second; ties are broken at random.
     tie = torch.rand(rows, device=device, dtype=torch.float64)
     return by_class[(place + tie).argsort()[:most]]

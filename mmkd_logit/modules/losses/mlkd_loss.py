@@ -21,26 +21,27 @@ class MLKDLoss(LogitLoss):
     The sum of :func:`mmkd_logit.functional.kd_loss`,
     :func:`~mmkd_logit.functional.class_correlation_loss` and
     :func:`~mmkd_logit.functional.batch_correlation_loss` over the temperatures. Each
-    can be switched off, so that two losses give the terms other transforms or weights.
-    In several processes the rows of all of them count: together they do what one does.
+    can be switched off, so that two losses can give the terms different transforms or
+    weights. With several processes, the rows of all of them count, with the same result
+    as in one process.
 
     Source: CVPR 2023, Jin et al., "Multi-Level Logit Distillation". The released code
-    trains on a second, strongly augmented view as well, and its confidence masks
-    multiply means: they are factors of about a half, which this loss does not have.
+    also trains on a second, strongly augmented view. Its confidence masks multiply
+    means, and so act as factors of about one half; this loss does not have them.
 
     Args:
         taus (Sequence[float]): Temperatures, above 0. Defaults to
             (2.0, 3.0, 4.0, 5.0, 6.0).
-        kd (bool): Whether the KD term counts. Defaults to True.
-        class_correlation (bool): Whether the class correlation counts. Defaults to
-            True.
-        batch_correlation (bool): Whether the batch correlation counts. Defaults to
-            True.
+        kd (bool): Whether to include the KD term. Defaults to True.
+        class_correlation (bool): Whether to include the class correlation. Defaults
+            to True.
+        batch_correlation (bool): Whether to include the batch correlation. Defaults
+            to True.
         **common: The settings of :class:`LogitLoss`.
 
     Raises:
-        ValueError: If a setting is out of its range, or no temperature or no term is
-            left.
+        ValueError: If a setting is out of range, ``taus`` is empty, or all terms are
+            off.
 
     Example:
         >>> import torch

@@ -23,8 +23,8 @@ class NKDLoss(LogitLoss):
         **common: The settings of :class:`LogitLoss`.
 
     Raises:
-        ValueError: If a setting is out of its range, or, in a step, if there is not
-            one label a row.
+        ValueError: If a setting is out of range, or, during a step, if there is not
+            one label per row.
 
     Example:
         >>> import torch

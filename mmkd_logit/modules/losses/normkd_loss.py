@@ -15,8 +15,8 @@ from mmkd_logit.structures import LogitRows
 class NormKDLoss(LogitLoss):
     """NormKD, :func:`mmkd_logit.functional.normkd_loss`.
 
-    The row transform 'scale_by_std' gives other losses its temperatures, but not the
-    factor that it gives each row.
+    The row transform 'scale_by_std' gives other losses the temperatures of NormKD, but
+    not the factor that it applies to each row.
 
     Source: https://arxiv.org/abs/2308.00520
 
@@ -25,8 +25,8 @@ class NormKDLoss(LogitLoss):
         **common: The settings of :class:`LogitLoss`.
 
     Raises:
-        ValueError: If a setting is out of its range, or, in a step, if there is one
-            class only.
+        ValueError: If a setting is out of range, or, during a step, if there is only
+            one class.
 
     Example:
         >>> import torch

@@ -16,23 +16,23 @@ class RLDLoss(LogitLoss):
     """RLD, :func:`mmkd_logit.functional.rld_loss`.
 
     The paper's warm-up, min(e / 20, 1) in epoch e counted from 1, is
-    ``dict(type='mmkd_logit.LossWeightHook', names=['rld'], warmup=20)`` among the
-    hooks.
+    ``dict(type='mmkd_logit.LossWeightHook', names=['rld'], warmup=20)`` in
+    ``custom_hooks``.
 
     Source: https://arxiv.org/abs/2408.07703
 
     Args:
-        alpha (float): Factor of the term of how sure the teacher is, 0 or more.
+        alpha (float): Factor of the term on the teacher's confidence, 0 or more.
             Defaults to 1.0.
-        beta (float): Factor of the term of the classes below the label, 0 or more.
+        beta (float): Factor of the term on the classes below the label, 0 or more.
             Defaults to 8.0.
-        tau (float): Temperature of the term of ``beta``, above 0. Defaults to 4.0.
-        alpha_tau (float): Temperature of that of ``alpha``, above 0. Defaults to 1.0.
+        tau (float): Temperature of the ``beta`` term, above 0. Defaults to 4.0.
+        alpha_tau (float): Temperature of the ``alpha`` term, above 0. Defaults to 1.0.
         **common: The settings of :class:`LogitLoss`.
 
     Raises:
-        ValueError: If a setting is out of its range, or, in a step, if there is not
-            one label a row.
+        ValueError: If a setting is out of range, or, during a step, if there is not
+            one label per row.
 
     Example:
         >>> import torch

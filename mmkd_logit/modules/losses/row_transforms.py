@@ -1,4 +1,4 @@
-"""What both logits of a row can go through in front of any loss."""
+"""Transforms of the logits of student and teacher, for use with any loss."""
 
 from __future__ import annotations
 
@@ -20,31 +20,32 @@ from mmkd_logit.structures import LogitRows
 class RowTransform(ABC):
     """Changes the logits that a loss compares.
 
-    For configs a subclass is registered in ``mmkd_logit.registry.ROW_TRANSFORMS`` under
-    the name that they use, as in ``transforms=('standardize',)``; with settings of its
-    own, ``transforms=[dict(type='mine', scale=2.0)]``.
+    For use in configs, a subclass is registered in
+    ``mmkd_logit.registry.ROW_TRANSFORMS`` under its name there, as in
+    ``transforms=('standardize',)``; or, if it has settings,
+    ``transforms=[dict(type='mine', scale=2.0)]``.
     """
 
     needs_labels: ClassVar[bool] = False
-    """Whether it reads ``rows.labels``, which mixup takes away."""
+    """Whether it reads ``rows.labels``, which mixup removes."""
 
     by_row: ClassVar[bool] = False
-    """Whether each row is changed by itself, as :attr:`LogitLoss.by_row`."""
+    """Whether each row is transformed separately, see :attr:`LogitLoss.by_row`."""
 
     gathers: ClassVar[bool] = False
-    """Whether it waits for other processes, and so must run on a process that has no
-    rows too. The mean over rows is then one over those of all processes."""
+    """Whether it waits for other processes, and so must also run in a process that has
+    no rows. The mean over rows is then over those of all processes."""
 
     @abstractmethod
     def __call__(
         self, student: Tensor, teacher: Tensor, rows: LogitRows
     ) -> tuple[Tensor, Tensor]:
-        """Transform the logits of both.
+        """Transform the logits of student and teacher.
 
         Args:
             student (Tensor): Student logits of the chosen head, shape (N, C).
             teacher (Tensor): Teacher logits, shape (N, C).
-            rows (LogitRows): All that is known of the N rows.
+            rows (LogitRows): All that is known about the N rows.
 
         Returns:
             tuple[Tensor, Tensor]: Student and teacher logits, shape (N, C).
@@ -66,12 +67,12 @@ class Standardize(RowTransform):
 
 
 class ScaleByStd(RowTransform):
-    """Each row over its standard deviation, as NormKD does.
+    """Each row divided by its standard deviation, as in NormKD.
 
-    A loss that adding a number to a row does not change, such as KD or DKD, sees the
-    same as after 'standardize'. NormKD also multiplies a row's loss by the variance of
-    the teacher's logits, which no transform can: ``NormKDLoss`` does.
-    :func:`mmkd_logit.functional.scale_by_std`.
+    For a loss that does not change if a constant is added to a row, such as KD or DKD,
+    this is the same as 'standardize'. NormKD also multiplies a row's loss by the
+    variance of the teacher's logits, which a transform cannot do; ``NormKDLoss`` does.
+    See :func:`mmkd_logit.functional.scale_by_std`.
 
     Source: https://arxiv.org/abs/2308.00520
     """
@@ -85,13 +86,13 @@ class ScaleByStd(RowTransform):
 
 
 class StandardizeClasses(RowTransform):
-    """Z-score of each class over the batch, as LumiNet does.
+    """Z-score of each class over the batch, as in LumiNet.
 
-    Mean and variance are those of the rows of all processes, so that together they do
-    what one does. LumiNet is KD behind it with a factor of its own in place of the
-    squared temperature: ``dict(type='KDLoss', tau=tau, loss_weight=alpha**2 / tau**2,
+    Mean and variance are over the rows of all processes, so the result is the same as
+    in one process. See :func:`mmkd_logit.functional.standardize_classes`. LumiNet is KD
+    after this transform, with its own factor in place of the squared temperature:
+    ``dict(type='KDLoss', tau=tau, loss_weight=alpha**2 / tau**2,
     transforms=['standardize_classes'])``.
-    :func:`mmkd_logit.functional.standardize_classes`.
 
     Source: https://arxiv.org/abs/2310.03669
     """
@@ -108,10 +109,10 @@ class StandardizeClasses(RowTransform):
 
 
 class SwapErrors(RowTransform):
-    """Where the teacher errs, its top logit and the label's change places, as in SLD.
+    """Swaps the teacher's top logit and the label's where it errs, as in SLD.
 
-    :func:`mmkd_logit.functional.swap_errors`. The second half of SLD, in which the
-    student learns from its own swapped logits from epoch 150 on, is not in it.
+    See :func:`mmkd_logit.functional.swap_errors`. The second half of SLD, in which the
+    student learns from its own swapped logits from epoch 150 on, is not included.
 
     Source: https://arxiv.org/abs/2504.20108
     """
@@ -131,4 +132,4 @@ TRANSFORMS: dict[str, type[RowTransform]] = {
     'standardize_classes': StandardizeClasses,
     'swap_errors': SwapErrors,
 }
-"""Those of this package, by the names that configs use."""
+"""The row transforms of this package, under the names that configs use."""

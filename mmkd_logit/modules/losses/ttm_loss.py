@@ -18,12 +18,12 @@ class TTMLoss(LogitLoss):
     Source: https://arxiv.org/abs/2402.11148
 
     Args:
-        gamma (float): Exponent of the teacher's probabilities, above 0, one over a
+        gamma (float): Exponent of the teacher's probabilities, above 0; one over a
             temperature. Defaults to 0.1.
         **common: The settings of :class:`LogitLoss`.
 
     Raises:
-        ValueError: If a setting is out of its range.
+        ValueError: If a setting is out of range.
 
     Example:
         >>> import torch

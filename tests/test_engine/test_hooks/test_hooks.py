@@ -371,7 +371,7 @@ def test_classes_are_matched_by_the_names_of_the_training_set(
     assert teacher._index.tolist() == [5, 4, 3, 2, 1]
     assert torch.equal(teacher(inputs), teacher.module(inputs)[:, [5, 4, 3, 2, 1]])
     assert 'top1' in runner.message_hub.get_info('teacher')
-    with pytest.raises(ValueError, match="6 classes, but the student 5.*'names'"):
+    with pytest.raises(ValueError, match="6 classes, but the student has 5.*'names'"):
         train('fedcba')
     with pytest.raises(ValueError, match="wrong classes. Set teacher.class_map='names"):
         train('edcba')

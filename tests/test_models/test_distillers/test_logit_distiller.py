@@ -356,12 +356,12 @@ def test_other_number_of_classes(
     distiller: Callable, classifier: MakeConfig, batch: Callable
 ) -> None:
     teacher = dict(model=classifier(num_classes=7), checkpoint=None)
-    with pytest.raises(ValueError, match='predicts 7 classes, but the student 5'):
+    with pytest.raises(ValueError, match='7 classes, but the student has 5'):
         distiller(teacher=teacher, **KD)
     # A head in which no last layer is found: the first step tells.
     twice = classifier(7, type='StackedLinearClsHead', mid_channels=[7])
     model = distiller(teacher=dict(model=twice, checkpoint=None), **KD)
-    with pytest.raises(ValueError, match='predicts 7 classes, but the student 5'):
+    with pytest.raises(ValueError, match='7 classes, but the student has 5'):
         step(model, batch())
 
 

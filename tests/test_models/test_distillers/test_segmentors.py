@@ -489,7 +489,7 @@ def test_bad_labels_are_named_before_the_forward() -> None:
 
 def test_teacher_of_other_classes() -> None:
     teacher = dict(model=segmentor(head(num_classes=7)), checkpoint=None)
-    with pytest.raises(ValueError, match='predicts 7 classes, but the student 4'):
+    with pytest.raises(ValueError, match='7 classes, but the student has 4'):
         distiller(teacher=teacher, **KD)
 
 

@@ -100,11 +100,14 @@ def test_cityscapes_to_some_of_its_classes() -> None:
 @pytest.mark.parametrize(
     'settings, said',
     [
-        (dict(class_map=None), "4 classes, but the student 3.*set class_map='names'"),
+        (
+            dict(class_map=None),
+            "4 classes, but the student has 3.*set class_map='names'",
+        ),
         (dict(class_map=None, names=['tench', 'a', 'b']), "1 of 3 .*; not 'a', 'b'"),
         (dict(class_map=None, names=None), "Its classes begin with 'tench, Tinca"),
         (dict(class_map=None, theirs=None), 'It does not name its classes.$'),
-        (dict(class_map=[0, 1]), 'has 2 classes, but the student 3'),
+        (dict(class_map=[0, 1]), 'has 2 classes, but the student has 3'),
         (dict(class_map=[0, 1, 4]), r'holds \[4\], .* numbered from 0 to 3'),
         (dict(class_map=[0, 1, 1]), r'classes \[1\] more than once'),
         (

@@ -1,6 +1,6 @@
 """What every registered loss keeps, whatever it computes.
 
-A loss that is registered in ``mmkd_logit.registry.MODELS`` is found by itself.
+A loss that is registered in ``mmkd_logit.registry.MODELS`` is found automatically.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ def test_can_be_left_out_of_the_checkpoint() -> None:
     ('size', 'message'),
     [
         ((SIZE + 1, CLASSES), 'Set queue_size=5'),
-        ((SIZE, CLASSES + 1), 'of 3 classes.* this model of 4'),
+        ((SIZE, CLASSES + 1), 'have 3 classes.* this model has 4'),
     ],
 )
 def test_another_shape_in_the_checkpoint(size: tuple[int, int], message: str) -> None:
