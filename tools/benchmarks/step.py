@@ -80,8 +80,9 @@ def make_batch(cfg: Config, batch_size: int, size: tuple[int, int]) -> dict[str,
     images = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
     if cfg.default_scope == 'mmseg':
         pixels = []
-        for labels in torch.randint(19, (batch_size, 1, *size), generator=generator):
-            sample = SegDataSample(metainfo=dict(img_shape=size))
+        maps = torch.randint(19, (batch_size, 1, *size), generator=generator)
+        for index, labels in enumerate(maps):
+            sample = SegDataSample(metainfo=dict(img_shape=size, sample_idx=index))
             sample.gt_sem_seg = PixelData(data=labels)
             pixels.append(sample)
         return {'inputs': list(images), 'data_samples': pixels}
@@ -163,6 +164,7 @@ def main() -> None:
                 *ratio_cells(ratios, most=target),
                 *(f'{peak:,.1f}' for peak in memory),
             )
+    Console(width=120).print(table)
     labels = Table(
         Column('config', no_wrap=True),
         *('time, labels / student', 'quartiles', 'target'),
@@ -180,7 +182,7 @@ def main() -> None:
             *ratio_cells(ratios, most=LABELS_TARGET),
             *(f'{peak:,.1f}' for peak in memory),
         )
-    Console(width=120).print(table, labels)
+    Console(width=120).print(labels)
 
 
 if __name__ == '__main__':
