@@ -3,3 +3,4 @@ _base_ = [
     '../_base_/methods/cwd_seg.py',
 ]
 model = _base_.method
+model.losses.cwd.loss_weight = 0.3
