@@ -166,9 +166,9 @@ def list_runs(runs: Sequence[Run], jobs: int) -> None:
     for run in rest:
         known = seconds.get(run.work_dir.parent) or every
         total += mean(known) if known else 0.0
-        state = 'goes on' if run.record() else 'new'
+        state = 'resumes' if run.record() else 'new'
         if run.work_dir.is_dir() and run.difference():
-            state = 'needs --restart, for another run is there'
+            state = 'needs --restart: the work dir holds another run'
         about = f', about {mean(known):.0f} s' if known else ''
         print(f'{run.name}: {state}{about}, in {run.work_dir}')
     about = f'about {total / 60 / jobs:.1f} minutes with {jobs} at a time'
@@ -254,7 +254,7 @@ def main() -> int:
     several = any(row.baseline for row in suite.rows)
     baseline = 'the baseline of its row' if several else repr(suite.baseline)
     print(
-        f'difference: to {baseline}, of the last values, with a 95% interval, '
+        f'difference from {baseline}, of the last values, with a 95% interval, '
         f'paired by seed\nwritten to {out}'
     )
     point_on(runs, out / 'table.png')

@@ -1,7 +1,9 @@
 # Weights of the distillation losses per pixel, on scenes kept for choices: the same
-# four for every method, or as many times its authors' where these are far from 1.
+# four for every method, or as many times its authors' where these are far from 1. Where
+# the lowest is the best, two lower ones follow.
 _base_ = '../_base_/suites/scenes_tune.py'
 _weights = (0.1, 0.3, 1.0, 3.0)
+_lower = (0.03, 0.01)
 # By name: the folder, which is also the loss, and the weight that counts as 1.
 _methods = {
     'KD': ('kd', 1),
@@ -19,6 +21,6 @@ rows = {
             options={f'model.losses.{method}.loss_weight': round(unit * weight, 3)},
         )
         for name, (method, unit) in _methods.items()
-        for weight in _weights
+        for weight in _weights + (_lower if name in ('DHKD', 'CWD') else ())
     },
 }

@@ -66,7 +66,7 @@ class LogitRows:
                     f'{len(self.student)} rows.'
                 )
 
-    def one_label_a_row(self, who: str) -> Tensor:
+    def one_label_per_row(self, who: str) -> Tensor:
         """Return the labels, for a caller that cannot do without.
 
         Args:

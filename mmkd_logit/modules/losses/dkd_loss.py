@@ -55,5 +55,5 @@ class DKDLoss(LogitLoss):
         self.tau = tau
 
     def compute(self, student: Tensor, teacher: Tensor, rows: LogitRows) -> Tensor:
-        target = rows.one_label_a_row('DKDLoss')
+        target = rows.one_label_per_row('DKDLoss')
         return dkd_loss(student, teacher, target, self.alpha, self.beta, self.tau)

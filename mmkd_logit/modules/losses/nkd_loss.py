@@ -46,5 +46,5 @@ class NKDLoss(LogitLoss):
         self.tau = tau
 
     def compute(self, student: Tensor, teacher: Tensor, rows: LogitRows) -> Tensor:
-        target = rows.one_label_a_row('NKDLoss')
+        target = rows.one_label_per_row('NKDLoss')
         return nkd_loss(student, teacher, target, self.gamma, self.tau)

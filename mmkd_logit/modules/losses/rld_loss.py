@@ -65,6 +65,6 @@ class RLDLoss(LogitLoss):
         self.alpha_tau = alpha_tau
 
     def compute(self, student: Tensor, teacher: Tensor, rows: LogitRows) -> Tensor:
-        target = rows.one_label_a_row('RLDLoss')
+        target = rows.one_label_per_row('RLDLoss')
         factors = self.alpha, self.beta
         return rld_loss(student, teacher, target, *factors, self.tau, self.alpha_tau)

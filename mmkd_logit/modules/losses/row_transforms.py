@@ -123,7 +123,7 @@ class SwapErrors(RowTransform):
     def __call__(
         self, student: Tensor, teacher: Tensor, rows: LogitRows
     ) -> tuple[Tensor, Tensor]:
-        return student, swap_errors(teacher, rows.one_label_a_row('swap_errors'))
+        return student, swap_errors(teacher, rows.one_label_per_row('swap_errors'))
 
 
 TRANSFORMS: dict[str, type[RowTransform]] = {

@@ -45,5 +45,5 @@ class WSLDLoss(LogitLoss):
         self.tau = tau
 
     def compute(self, student: Tensor, teacher: Tensor, rows: LogitRows) -> Tensor:
-        target = rows.one_label_a_row('WSLDLoss')
+        target = rows.one_label_per_row('WSLDLoss')
         return wsld_loss(student, teacher, target, self.tau)
