@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 import mmengine
+from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
 
@@ -37,7 +38,26 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out', type=metrics_path, help='write the metrics to this json or yaml file'
     )
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help='average over the augmented images of tta_pipeline, as tta_model does',
+    )
     return parser.parse_args()
+
+
+def augment_images(cfg: Config, name: str) -> None:
+    """Put the model into the ``tta_model``, and the ``tta_pipeline`` in place."""
+    missing = [key for key in ('tta_model', 'tta_pipeline') if key not in cfg]
+    if missing:
+        raise SystemExit(
+            f'--tta: {name} has no {" and no ".join(missing)}. Define tta_model, such '
+            "as dict(type='SegTTAModel') or dict(type='AverageClsScoreTTA'), and "
+            'tta_pipeline, the test pipeline with TestTimeAug, or inherit a config '
+            'that has both.'
+        )
+    cfg.model = ConfigDict(cfg.tta_model, module=cfg.model)
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
 
 
 def main() -> None:
@@ -46,8 +66,11 @@ def main() -> None:
     # The config dumped by a resumed run would load that run's latest checkpoint.
     cfg.load_from, cfg.resume = None, False
     check_data(cfg, ('test_dataloader',))
+    if args.tta:
+        augment_images(cfg, args.config)
     runner = build_runner(cfg)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = model.module if args.tta else model
     load_weights(model, args.checkpoint)
     metrics = runner.test()
     if args.out is not None and is_main_process():

@@ -301,22 +301,24 @@ def test_inferencer_of_mmseg(resumed: Path, expected: torch.Tensor) -> None:
 
 
 def test_test_tool_of_mmseg(resumed: Path) -> None:
+    """At six scales, with and without a flip."""
     cwd = resumed.parent
     options = ('--cfg-options', *data_options(cwd, 'test'))
     result = run(
         *(sys.executable, MMSEG / 'tools' / 'test.py', R18),
-        *(resumed / 'student_last.pth', '--work-dir', 'theirs', *options),
+        *(resumed / 'student_last.pth', '--work-dir', 'theirs', '--tta', *options),
         cwd=cwd,
         env={'PYTHONPATH': ''},
     )
     assert 'unexpected key' not in result.stdout
     assert 'missing key' not in result.stdout
 
-    ours = metrics_of(DHKD, resumed / f'iter_{LAST}.pth', *options, cwd=cwd)
+    checkpoint = resumed / f'iter_{LAST}.pth'
+    ours = metrics_of(DHKD, checkpoint, '--tta', *options, cwd=cwd)
     theirs = dict(re.findall(r'(aAcc|mIoU|mAcc): ([\d.]+)', result.stdout))
     assert set(ours) == set(theirs) == {'aAcc', 'mIoU', 'mAcc'}
     assert ours == {key: pytest.approx(float(theirs[key])) for key in theirs}
-    assert ours['mIoU'] == pytest.approx(scalars(resumed, 'mIoU')[-1])
+    assert ours['mIoU'] != pytest.approx(scalars(resumed, 'mIoU')[-1])
 
 
 def test_mcld(cwd: Path) -> None:

@@ -88,7 +88,10 @@ def test_a_work_dir_of_another_config(compared: tuple[Path, str]) -> None:
     assert 'seed0 holds another run than teacher, seed 0 is now' in last
     assert 'threads is 2 and was 1. Use --restart' in last
     dry = run(*COMPARE, 'mine.py', '--threads', '2', '--dry-run', cwd=cwd)
-    assert 'plain, seed 1: needs --restart: the work dir holds another run, in' in dry.stdout
+    assert (
+        'plain, seed 1: needs --restart: the work dir holds another run, in'
+        in dry.stdout
+    )
     assert '5 of 5 runs to do' in dry.stdout
 
 

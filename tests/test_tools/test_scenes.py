@@ -20,6 +20,7 @@ from command_lines import (
     attempt,
     call,
     free_port,
+    last_words,
     load,
     metrics_of,
     run,
@@ -172,7 +173,7 @@ def test_log(
 
 
 def test_exported_student_is_the_plain_student(
-    cwd: Path, dhkd: Path, plain: Path
+    cwd: Path, dhkd: Path, plain: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights = load(dhkd / 'student_last.pth')['state_dict']
     model = MODELS.build({'_scope_': 'mmseg', **Config.fromfile(PLAIN).model})
@@ -183,6 +184,9 @@ def test_exported_student_is_the_plain_student(
     metrics = metrics_of(PLAIN, dhkd / 'student_last.pth', cwd=cwd)
     assert set(metrics) == {'aAcc', 'mIoU', 'mAcc'}
     assert metrics == {key: scalars(dhkd, key)[-1] for key in metrics}
+    monkeypatch.chdir(cwd)
+    refused = last_words('test', PLAIN, dhkd / 'student_last.pth', '--tta')
+    assert 'has no tta_model and no tta_pipeline' in refused
 
 
 def test_distillation_stops_after_an_iteration(

@@ -61,8 +61,14 @@ QUICK_PAIRS = {
     'pspnet-r101_pspnet-r18_cityscapes': ({'cpu': (2, 64, 64), 'cuda': (2, 64, 64)}, 3),
 }
 TARGET, CITYSCAPES_TARGET = 1.05, 1.03
-PIXELS, LABELS_TARGET = 'pspnet-r101_pspnet-r18_cityscapes', 1.1
+PIXEL_PAIRS = {
+    'pspnet-r101_pspnet-r18_cityscapes': (2, 128, 256),
+    'pspnet-r101_pspnet-r18_ade20k': (2, 128, 128),
+    'segformer-b4_segformer-b0_ade20k': (2, 128, 128),
+}
+QUICK_PIXEL_PAIRS = {'pspnet-r101_pspnet-r18_cityscapes': (2, 64, 64)}
 PIXEL_METHODS = ('kd', 'dhkd', 'mcld', 'kd_kendall-tau', 'dist', 'cwd')
+PIXEL_ROUNDS, QUICK_PIXEL_ROUNDS, LABELS_TARGET = 5, 3, 1.1
 
 
 def build(model: dict, cfg: Config, device: str) -> tuple[BaseModel, OptimWrapper]:
@@ -170,18 +176,20 @@ def main() -> None:
         *('time, labels / student', 'quartiles', 'target'),
         *('peak MiB, labels', 'student'),
     )
-    batches, rounds = pairs[PIXELS]
-    batch, height, width = batches[args.device]
-    for method in PIXEL_METHODS:
-        name = f'{method}/{PIXELS}'
-        ratios, memory = compare_resolutions(
-            name, batch, (height, width), rounds, args.device
-        )
-        labels.add_row(
-            name,
-            *ratio_cells(ratios, most=LABELS_TARGET),
-            *(f'{peak:,.1f}' for peak in memory),
-        )
+    rounds = QUICK_PIXEL_ROUNDS if args.quick else PIXEL_ROUNDS
+    pixels = QUICK_PIXEL_PAIRS if args.quick else PIXEL_PAIRS
+    for pair, (batch, height, width) in pixels.items():
+        for name in [f'{method}/{pair}' for method in PIXEL_METHODS]:
+            if not (CONFIGS / f'{name}.py').is_file():
+                continue
+            ratios, memory = compare_resolutions(
+                name, batch, (height, width), rounds, args.device
+            )
+            labels.add_row(
+                name,
+                *ratio_cells(ratios, most=LABELS_TARGET),
+                *(f'{peak:,.1f}' for peak in memory),
+            )
     Console(width=120).print(labels)
 
 
