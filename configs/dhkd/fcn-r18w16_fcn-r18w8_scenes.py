@@ -3,3 +3,4 @@ _base_ = [
     '../_base_/methods/dhkd_seg.py',
 ]
 model = _base_.method
+model.losses.dhkd.loss_weight = 0.03
