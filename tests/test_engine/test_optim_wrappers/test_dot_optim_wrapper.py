@@ -405,6 +405,7 @@ def on_a_rank(rank: int, cwd: Path) -> None:
 def test_two_processes(
     distiller: LogitDistiller, batch: Callable[..., dict], tmp_path: Path
 ) -> None:
+    torch.manual_seed(1)  # with 0, rounding on torch 2.1 decides on a side of a ReLU
     data = batch()
     torch.save((distiller, data), tmp_path / 'given.pth')
     mp.spawn(on_a_rank, (tmp_path,), nprocs=2)
