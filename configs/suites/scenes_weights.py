@@ -4,6 +4,7 @@
 _base_ = '../_base_/suites/scenes_tune.py'
 _weights = (0.1, 0.3, 1.0, 3.0)
 _lower = (0.03, 0.01)
+_best_at_lowest = ('DHKD', 'CWD')
 # By name: the folder, which is also the loss, and the weight that counts as 1.
 _methods = {
     'KD': ('kd', 1),
@@ -21,6 +22,6 @@ rows = {
             options={f'model.losses.{method}.loss_weight': round(unit * weight, 3)},
         )
         for name, (method, unit) in _methods.items()
-        for weight in _weights + (_lower if name in ('DHKD', 'CWD') else ())
+        for weight in _weights + (_lower if name in _best_at_lowest else ())
     },
 }
