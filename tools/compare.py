@@ -257,6 +257,8 @@ def main() -> int:
         f'difference from {baseline}, of the last values, with a 95% interval, '
         f'paired by seed\nwritten to {out}'
     )
+    if len(slots) > 1:
+        print(f'times: with up to {len(slots)} runs at a time; do not compare them')
     point_on(runs, out / 'table.png')
     if report.sources:
         print(f'published: {", ".join(report.sources)}')

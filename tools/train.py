@@ -91,6 +91,15 @@ def draw(work_dir: Path) -> Path | None:
     return picture
 
 
+def last_metrics(runner: Runner) -> dict[str, float]:
+    """Return the metrics of the last validation."""
+    return {
+        name.removeprefix('val/'): values.current()
+        for name, values in runner.message_hub.log_scalars.items()
+        if name.startswith('val/') and not name.endswith('time')
+    }
+
+
 def point_on(runner: Runner, args: argparse.Namespace) -> None:
     """Print where the student, log and picture are, and which commands to run next."""
     work_dir, log_dir = Path(runner.work_dir), Path(runner.log_dir)
@@ -107,6 +116,7 @@ def point_on(runner: Runner, args: argparse.Namespace) -> None:
         log=log_dir / f'{log_dir.name}.log',
         picture=draw(work_dir),
         again=None if args.cfg_options else args.config,
+        metrics=last_metrics(runner),
     )
     print(steps)
 

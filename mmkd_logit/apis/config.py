@@ -14,10 +14,11 @@ from typing import Any
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 from mmengine.logging import print_log
-from mmengine.registry import DATASETS
+from mmengine.registry import DATASETS, HOOKS
+from mmengine.runner import Runner
 
 from mmkd_logit.checkpoint import read_checkpoint, weights_of
-from mmkd_logit.models.settings import is_distiller
+from mmkd_logit.models.settings import check_keys, did_you_mean, is_distiller
 from mmkd_logit.tasks import TASKS, task_of_scope
 
 # Keys of the distiller, and of the base that a pair is built from. At the top level of
@@ -32,6 +33,13 @@ _OF_THE_MODEL = (
     'student',
     'task_loss_weight',
     'teacher',
+)
+# What mmengine reads at the top level of a config.
+_OF_MMENGINE = (
+    *(name for name in inspect.signature(Runner).parameters if name != 'cfg'),
+    'custom_imports',
+    'model_wrapper_cfg',
+    'runner_type',
 )
 
 
@@ -82,6 +90,7 @@ def read_config(args: argparse.Namespace) -> Config:
             f"{args.config} sets 'method', which its base has already copied to the "
             'model. Set model instead: model = dict(losses=...).'
         )
+    _find_misspelt_names(cfg, args.cfg_options or ())
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     _refuse_dead_settings(cfg, args.cfg_options or ())
@@ -173,6 +182,26 @@ def _read_file(path: str) -> Config:
                 'whole model = dict(_delete_=True, ...) by model = _base_.method.'
             ) from error
         raise
+
+
+def _find_misspelt_names(cfg: Config, options: Iterable[str]) -> None:
+    """Warn of top-level names like one of mmengine's; refuse them as new options."""
+    for name in cfg:
+        if name not in _OF_MMENGINE and (guess := did_you_mean(name, _OF_MMENGINE)):
+            print_log(
+                f'Nothing reads {name!r} at the top level of the config. {guess}',
+                logger='current',
+                level=logging.WARNING,
+            )
+    for option in options:
+        name = option.partition('.')[0]
+        if name in cfg or name in _OF_MMENGINE:
+            continue
+        if guess := did_you_mean(name, _OF_MMENGINE):
+            raise ValueError(
+                f'--cfg-options sets {option}, but the config has no {name!r}, and '
+                f'nothing would read it. {guess}'
+            )
 
 
 def _refuse_dead_settings(cfg: Config, options: Iterable[str]) -> None:
@@ -284,6 +313,37 @@ def check_constructor(cfg: Config) -> None:
             'layer would get the full learning rate. Remove optim_wrapper.constructor '
             'and its paramwise_cfg.'
         )
+
+
+def check_hooks(cfg: Config) -> None:
+    """Check that every hook takes the keys of its config.
+
+    Args:
+        cfg (Config): As :func:`read_config` returns it.
+
+    Raises:
+        TypeError: For the first key that a hook does not take.
+    """
+    named = {
+        **{
+            f'default_hooks.{k}': v for k, v in (cfg.get('default_hooks') or {}).items()
+        },
+        **{
+            f'custom_hooks[{i}]': v for i, v in enumerate(cfg.get('custom_hooks') or ())
+        },
+    }
+    with HOOKS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
+        for where, settings in named.items():
+            kind = settings.get('type') if isinstance(settings, Mapping) else None
+            kind = registry.get(kind) if isinstance(kind, str) else kind
+            if kind is None:
+                continue  # an object, or left to mmengine to refuse
+            keys = {
+                key: value
+                for key, value in settings.items()
+                if key not in ('type', '_scope_', 'priority')
+            }
+            check_keys(kind, keys, where)
 
 
 def check_resume(path: str, model: Mapping[str, Any]) -> None:

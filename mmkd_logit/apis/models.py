@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mmkd_logit.apis.config import check_data
 from mmkd_logit.checkpoint import load_strictly, read_checkpoint, weights_of
-from mmkd_logit.engine.hooks.teacher_check_hook import class_names
+from mmkd_logit.engine.hooks.class_check_hook import class_names
 from mmkd_logit.models import LogitDistiller
 from mmkd_logit.models.distillers.predictions import (
     Predictions,

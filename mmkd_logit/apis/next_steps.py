@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from shlex import join
 
@@ -15,6 +16,7 @@ def next_steps(
     log: Path,
     picture: Path | None,
     again: str | Path | None = None,
+    metrics: Mapping[str, float] | None = None,
 ) -> str:
     """Describe where the files of a finished run are, and which commands to run next.
 
@@ -36,6 +38,10 @@ def next_steps(
     test = tools / 'test.py', config, weights
     export = tools / 'model_converters' / 'export_onnx.py', config, weights
     lines = {'the student' if is_student else 'the checkpoint': str(weights)}
+    if metrics:
+        lines['its last validation'] = ', '.join(
+            f'{name} {value:.2f}' for name, value in metrics.items()
+        )
     lines['its log'] = str(log)
     if picture is not None:
         lines['the picture'] = str(_short(picture))

@@ -10,8 +10,9 @@ from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mmkd_logit.apis.config import check_constructor
+from mmkd_logit.apis.config import check_constructor, check_hooks
 from mmkd_logit.compat import MMENGINE_HOOKS
+from mmkd_logit.engine.hooks import ClassCheckHook
 from mmkd_logit.models.settings import is_distiller
 from mmkd_logit.views import takes_views, with_views
 
@@ -48,15 +49,22 @@ def _show_views(cfg: Config) -> None:
 def build_runner(cfg: Config) -> Runner:
     """Build the Runner; several processes also work without a GPU.
 
-    The training set shows views if the teacher's settings ask for them.
+    The training set shows views if the teacher's settings ask for them. Training starts
+    with a :class:`ClassCheckHook`.
 
     Args:
         cfg (Config): As :func:`read_config` returns it.
 
     Returns:
         Runner: A Runner of the type that the config asks for.
+
+    Raises:
+        TypeError: If a hook has an unknown key.
+        ValueError: If settings of the teacher, the optimizer or the hooks contradict
+            each other.
     """
     check_constructor(cfg)
+    check_hooks(cfg)
     _show_views(cfg)
     _drop_hooks(cfg)
     if cfg.launcher == 'pytorch' and get_device() == 'cpu':
@@ -70,9 +78,9 @@ def build_runner(cfg: Config) -> Runner:
                 broadcast_buffers=False,
             )
         _take_plain_bn(cfg.model)
-    if 'runner_type' in cfg:
-        return RUNNERS.build(cfg)
-    return Runner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner.register_hook(ClassCheckHook())
+    return runner
 
 
 def _take_plain_bn(cfg: Any) -> None:

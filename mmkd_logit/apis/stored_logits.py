@@ -22,7 +22,8 @@ from torch.utils.data import DataLoader, Sampler
 from mmkd_logit.apis.models import build_model
 from mmkd_logit.datasets import ViewDataset
 from mmkd_logit.datasets.views import image_of, view_key
-from mmkd_logit.engine.hooks.teacher_check_hook import class_names, evaluate_teacher
+from mmkd_logit.engine.hooks.class_check_hook import class_names
+from mmkd_logit.engine.hooks.teacher_check_hook import evaluate_teacher
 from mmkd_logit.logit_store import LogitRecord, LogitStore, StoreWriter, digest_of_image
 from mmkd_logit.logit_store.header import FORMAT, identity_of
 from mmkd_logit.models import LogitDistiller

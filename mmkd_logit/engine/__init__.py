@@ -2,6 +2,7 @@
 
 from mmkd_logit import registry  # noqa: F401  first: its error names the extras
 from mmkd_logit.engine.hooks import (
+    ClassCheckHook,
     CurriculumHook,
     EpochSeedHook,
     ExportStudentHook,
@@ -18,6 +19,7 @@ from mmkd_logit.engine.optim_wrappers import (
 )
 
 __all__ = [
+    'ClassCheckHook',
     'CurriculumHook',
     'DOTAmpOptimWrapper',
     'DOTOptimWrapper',

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -152,11 +152,21 @@ def check_keys(kind: Callable, keys: Mapping[str, Any], where: str) -> None:
         if any(p.kind is p.VAR_KEYWORD for p in known.values()):
             continue
         raise TypeError(
-            f'{where} has the unknown key {key!r}. {_guess(key, known)}'
+            f'{where} has the unknown key {key!r}. {did_you_mean(key, known, 0.6)}'
             f'{getattr(kind, "__name__", kind)} takes {", ".join(known)}.'
         )
 
 
-def _guess(key: str, known: Mapping[str, Any]) -> str:
-    close = get_close_matches(key, known, n=1)
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.92) -> str:
+    """Return a question that proposes a known name, or '' if none is similar.
+
+    Args:
+        name (str): The unknown name.
+        known (Iterable[str]): The names to choose from.
+        cutoff (float): Smallest similarity, from 0 to 1. Defaults to 0.92.
+
+    Returns:
+        str: One sentence, with a space at its end.
+    """
+    close = get_close_matches(name, list(known), n=1, cutoff=cutoff)
     return f'Did you mean {close[0]!r}? ' if close else ''

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from mmkd_logit.apis import (
     config_name,
     read_config,
 )
-from mmkd_logit.apis.config import check_constructor
+from mmkd_logit.apis.config import check_constructor, check_hooks
 
 
 def config(scope: str, **dataset: object) -> Config:
@@ -113,6 +114,45 @@ def test_a_dead_setting_of_a_child_config_is_said(
     )
     read(path)
     assert len(warned) == 1
+
+
+def test_misspelt_names_at_the_top_level(tmp_path: Path, warned: list[str]) -> None:
+    message = "no 'optim_wraper', and nothing .* Did you mean 'optim_wrapper'"
+    with pytest.raises(ValueError, match=message):
+        read(DHKD, 'optim_wraper.optimizer.lr=0.5')
+    path = tmp_path / 'mine.py'
+    path.write_text(f'_base_ = {str(DHKD)!r}\ncustom_hook = []\nsize = 8\n')
+    assert read(path, 'epochs=3').epochs == 3
+    (said,) = warned
+    assert "'custom_hook' at the top level" in said
+    assert "Did you mean 'custom_hooks'?" in said
+
+
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
+        (
+            'default_hooks.teacher_check.minimun=65',
+            r"default_hooks.teacher_check has the unknown key 'minimun'. "
+            "Did you mean 'minimum'",
+        ),
+        (
+            'custom_hooks=[{"type":"mmkd_logit.LossWeightHook","warmpu":1}]',
+            r"custom_hooks\[0\] has the unknown key 'warmpu'. Did you mean",
+        ),
+    ],
+)
+def test_misspelt_keys_of_hooks(option: str, message: str) -> None:
+    cfg = read(DHKD)
+    key, _, value = option.partition('=')
+    cfg.merge_from_dict({key: ast.literal_eval(value)})
+    with pytest.raises(TypeError, match=message):
+        check_hooks(cfg)
+
+
+def test_hooks_of_the_configs_are_taken() -> None:
+    for path in (DHKD, *sorted((DHKD.parents[1] / 'baseline').glob('*.py'))):
+        check_hooks(read(path))
 
 
 def test_options_of_the_model_are_taken() -> None:

@@ -18,10 +18,12 @@ def test_of_a_student(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run = tmp_path / 'my run'
     config, weights = run / 'kd.py', run / 'student_last.pth'
-    more = said(config, weights, run / 'a.log', run / 'curves.png', 'kd.py')
+    metrics = {'accuracy/top1': 71.5, 'accuracy/top5': 99}
+    more = said(config, weights, run / 'a.log', run / 'curves.png', 'kd.py', metrics)
     parts = "'my run/kd.py' 'my run/student_last.pth'"
     assert more == {
         'the student': 'my run/student_last.pth',
+        'its last validation': 'accuracy/top1 71.50, accuracy/top5 99.00',
         'its log': 'my run/a.log',
         'the picture': 'my run/curves.png',
         'to test it': f'python tools/test.py {parts}',
@@ -31,7 +33,11 @@ def test_of_a_student(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         '0 1 2',
     }
     less = said(config, weights, run / 'a.log', None)
-    assert set(more) - set(less) == {'the picture', 'to train on several seeds'}
+    assert set(more) - set(less) == {
+        'its last validation',
+        'the picture',
+        'to train on several seeds',
+    }
 
 
 def test_of_a_plain_model_elsewhere(tmp_path: Path) -> None:

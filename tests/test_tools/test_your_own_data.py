@@ -7,18 +7,20 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 from command_lines import REPO, run
+from mmengine.config import Config
+
+from mmkd_logit.apis import build_model
 
 # What makes it short. All else is as the page has it.
 SHORT = {
-    'max_epochs=40': 'max_epochs=2',
-    'T_max=40': 'T_max=2',
+    'epochs = 40': 'epochs = 2',
     'epoch_40.pth': 'epoch_2.pth',
     'num_workers=4': 'num_workers=0',
     'minimum=80.0': 'minimum=1.0',
     '--seeds 0 1 2': '--seeds 0',
-    '224': '32',
-    '256': '36',
+    'size = 224': 'size = 32',
 }
 
 
@@ -33,6 +35,20 @@ def draw_photos(root: Path) -> None:
                 image = noise.integers(0, 100, (40, 48, 3))
                 image[..., channel] += 150
                 cv2.imwrite(str(folder / f'{i}.jpg'), image.astype(np.uint8))
+
+
+def accuracy_of(used: str) -> float:
+    """That of the predictions of mine/use.py, which begin with the path."""
+    pairs = re.findall(r'photos/val/(\w+)/\S+ (\w+)', used)
+    return 100 * sum(true == predicted for true, predicted in pairs) / len(pairs)
+
+
+def top1_of(tested: str) -> float:
+    return float(re.findall(r'accuracy/top1: ([\d.]+)', tested)[-1])
+
+
+def read(path: Path) -> Config:
+    return Config.fromfile(path)
 
 
 def test_the_page_works_from_images_to_predictions(tmp_path: Path) -> None:
@@ -66,3 +82,12 @@ def test_the_page_works_from_images_to_predictions(tmp_path: Path) -> None:
     assert 'accuracy/top1' in tested
     assert '6 test images: they differ by' in exported
     assert used.count('photos/val/') == 6
+    assert accuracy_of(used) == pytest.approx(top1_of(tested), abs=1e-3)
+    parameters = [
+        sum(each.numel() for each in build_model(read(tmp_path / name)).parameters())
+        for name in ('mine/teacher.py', 'mine/student.py')
+    ]
+    assert [f'{number:,}'[:-4] for number in parameters] == ['270', '78']
+    init = read(tmp_path / 'mine' / 'pretrained_teacher.py').model.backbone.init_cfg
+    pair = read(REPO / 'configs' / 'kd' / 'res34_res18_in1k.py')
+    assert init.checkpoint == pair.model.teacher.checkpoint

@@ -1,5 +1,6 @@
 """Hooks that watch or schedule the training step."""
 
+from mmkd_logit.engine.hooks.class_check_hook import ClassCheckHook
 from mmkd_logit.engine.hooks.curriculum_hook import CurriculumHook
 from mmkd_logit.engine.hooks.epoch_seed_hook import EpochSeedHook
 from mmkd_logit.engine.hooks.export_student_hook import ExportStudentHook
@@ -9,6 +10,7 @@ from mmkd_logit.engine.hooks.neural_collapse_hook import NeuralCollapseHook
 from mmkd_logit.engine.hooks.teacher_check_hook import TeacherCheckHook
 
 __all__ = [
+    'ClassCheckHook',
     'CurriculumHook',
     'EpochSeedHook',
     'ExportStudentHook',

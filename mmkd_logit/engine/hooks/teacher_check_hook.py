@@ -6,8 +6,9 @@ import torch
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
+from mmkd_logit.engine.hooks.class_check_hook import class_names
 from mmkd_logit.models import LogitDistiller, Teacher
 from mmkd_logit.models.distillers import distiller_in
 from mmkd_logit.models.teachers import StoredTeacher
@@ -135,12 +136,6 @@ class TeacherCheckHook(Hook):
                 f'{what} The student would learn the wrong classes. {remedy}'
             )
         runner.logger.warning(what)
-
-
-def class_names(dataset: Dataset) -> tuple[str, ...] | None:
-    """Return the class names of a dataset, if it has any."""
-    names = getattr(dataset, 'metainfo', {}).get('classes')
-    return tuple(map(str, names)) if names else None
 
 
 def _stored_metrics(teacher: StoredTeacher) -> dict[str, float]:
