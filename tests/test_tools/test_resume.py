@@ -30,7 +30,6 @@ custom_imports = dict(imports=['kill_hook'])
 custom_hooks = [dict(type='KillHook', priority='LOWEST')]
 """
 VARIANTS = {
-    'linear': (DHKD, '', SIGKILL),
     'mlp with dropout': (
         DHKD,
         "model = dict(aux_head=dict(type='MLPLogitHead', dropout=0.3))",
