@@ -335,9 +335,13 @@ def check_hooks(cfg: Config) -> None:
     with HOOKS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
         for where, settings in named.items():
             kind = settings.get('type') if isinstance(settings, Mapping) else None
-            kind = registry.get(kind) if isinstance(kind, str) else kind
+            if isinstance(kind, str):
+                try:
+                    kind = registry.get(kind)
+                except RuntimeError:  # mmengine will refuse it, with its own message
+                    continue
             if kind is None:
-                continue  # an object, or left to mmengine to refuse
+                continue
             keys = {
                 key: value
                 for key, value in settings.items()
