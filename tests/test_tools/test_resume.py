@@ -13,6 +13,7 @@ EPOCHS = 4
 # The 55th of 84 iterations is in the third epoch.
 KILL_HOOK = """
 import os
+import signal
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -22,6 +23,8 @@ from mmengine.registry import HOOKS
 class KillHook(Hook):
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if runner.iter == 55:
+            # Processes that a shell starts in the background ignore Ctrl-C.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             os.kill(os.getpid(), int(os.environ['SIGNAL']))
 """
 KILLED = """
