@@ -132,8 +132,8 @@ def test_misspelt_names_at_the_top_level(tmp_path: Path, warned: list[str]) -> N
     ('option', 'message'),
     [
         (
-            'default_hooks.teacher_check.minimun=65',
-            r"default_hooks.teacher_check has the unknown key 'minimun'. "
+            'default_hooks.teacher_check.minimal=65',
+            r"default_hooks.teacher_check has the unknown key 'minimal'. "
             "Did you mean 'minimum'",
         ),
         (
