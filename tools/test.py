@@ -11,7 +11,6 @@ import mmengine
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
 
 from mmkd_logit.apis import (
     add_common_arguments,
@@ -20,8 +19,6 @@ from mmkd_logit.apis import (
     load_weights,
     read_config,
 )
-from mmkd_logit.checkpoint import class_names as classes_of
-from mmkd_logit.checkpoint import read_checkpoint
 from mmkd_logit.engine.hooks.class_check_hook import check_same_classes, class_names
 
 
@@ -64,16 +61,6 @@ def augment_images(cfg: Config, name: str) -> None:
     cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
 
 
-def check_test_set(runner: Runner, checkpoint: str) -> None:
-    """Check that the test set numbers its classes as the checkpoint's training set."""
-    check_same_classes(
-        class_names(runner.test_dataloader.dataset),
-        classes_of(read_checkpoint(checkpoint)),
-        'The test set',
-        f'the training set of {checkpoint}',
-    )
-
-
 def main() -> None:
     args = parse_args()
     cfg = read_config(args)
@@ -85,8 +72,12 @@ def main() -> None:
     runner = build_runner(cfg)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     model = model.module if args.tta else model
-    load_weights(model, args.checkpoint)
-    check_test_set(runner, args.checkpoint)
+    check_same_classes(
+        class_names(runner.test_dataloader.dataset),
+        load_weights(model, args.checkpoint),
+        'The test set',
+        f'the training set of {args.checkpoint}',
+    )
     metrics = runner.test()
     if args.out is not None and is_main_process():
         mmengine.dump(metrics, args.out)

@@ -17,6 +17,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmkd_logit.apis.config import check_data
+from mmkd_logit.checkpoint import class_names as classes_of
 from mmkd_logit.checkpoint import load_strictly, read_checkpoint, weights_of
 from mmkd_logit.engine.hooks.class_check_hook import class_names
 from mmkd_logit.models import LogitDistiller
@@ -82,7 +83,9 @@ def _at_least_2(text: str) -> int:
     return int(text)
 
 
-def load_weights(model: BaseModel, checkpoint: str, label: str = '') -> None:
+def load_weights(
+    model: BaseModel, checkpoint: str, label: str = ''
+) -> tuple[str, ...] | None:
     """Load a checkpoint into a model, or into the student of a distiller.
 
     Args:
@@ -92,12 +95,17 @@ def load_weights(model: BaseModel, checkpoint: str, label: str = '') -> None:
             of mdistiller, RepDistiller and torchvision are accepted.
         label (str): Name of the model in messages. Defaults to ''.
 
+    Returns:
+        tuple[str, ...] | None: Names of the classes that the model was trained on, if
+        the checkpoint has them.
+
     Raises:
         FileNotFoundError: If the checkpoint does not exist.
         ValueError: If it cannot be read, or does not match exactly.
     """
     what = f'{label}: {checkpoint}' if label else str(checkpoint)
-    weights = weights_of(read_checkpoint(checkpoint), checkpoint)
+    saved = read_checkpoint(checkpoint)
+    weights = weights_of(saved, checkpoint)
     plain = model.student if isinstance(model, LogitDistiller) else model
     weights = match_names(weights, plain.state_dict(), what)
     parts = {name.partition('.')[0] for name in weights}
@@ -109,6 +117,7 @@ def load_weights(model: BaseModel, checkpoint: str, label: str = '') -> None:
             if not name.startswith(_OF_THE_DISTILLER)
         }
     load_strictly(plain, weights, what)
+    return classes_of(saved)
 
 
 def build_model(cfg: Config) -> BaseModel:

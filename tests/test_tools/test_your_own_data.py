@@ -47,10 +47,6 @@ def top1_of(tested: str) -> float:
     return float(re.findall(r'accuracy/top1: ([\d.]+)', tested)[-1])
 
 
-def read(path: Path) -> Config:
-    return Config.fromfile(path)
-
-
 def test_the_page_works_from_images_to_predictions(tmp_path: Path) -> None:
     text = (REPO / 'docs' / 'your_own_data.md').read_text()
     for long, short in SHORT.items():
@@ -84,11 +80,16 @@ def test_the_page_works_from_images_to_predictions(tmp_path: Path) -> None:
     assert used.count('photos/val/') == 6
     assert accuracy_of(used) == pytest.approx(top1_of(tested), abs=1e-3)
     parameters = [
-        sum(each.numel() for each in build_model(read(tmp_path / name)).parameters())
+        sum(
+            each.numel()
+            for each in build_model(Config.fromfile(tmp_path / name)).parameters()
+        )
         for name in ('mine/teacher.py', 'mine/student.py')
     ]
     sizes = re.search(r'teacher with ([\d,]+) .* a student with ([\d,]+)', text)
     assert sizes.groups() == tuple(f'{round(each, -3):,}' for each in parameters)
-    init = read(tmp_path / 'mine' / 'pretrained_teacher.py').model.backbone.init_cfg
-    pair = read(REPO / 'configs' / 'kd' / 'res34_res18_in1k.py')
+    init = Config.fromfile(
+        tmp_path / 'mine' / 'pretrained_teacher.py'
+    ).model.backbone.init_cfg
+    pair = Config.fromfile(REPO / 'configs' / 'kd' / 'res34_res18_in1k.py')
     assert init.checkpoint == pair.model.teacher.checkpoint
