@@ -5,33 +5,41 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import zipfile
 from collections.abc import Mapping
+from http.client import HTTPException
 from pathlib import Path
-from typing import Any
-from urllib.error import URLError
+from typing import IO, Any
 from urllib.parse import urlparse
+from urllib.request import urlopen
 
 import torch
 from mmengine.dist import barrier
+from rich.progress import wrap_file
 from torch import Tensor, nn
 
-from mmkd_logit.compat import RefusedObjectError, load_weights_only
 from mmkd_logit.released_names import recognize
+from mmkd_logit.unpickler import RefusedObjectError, load_pickled
 
 StateDict = Mapping[str, Tensor]
+# Seconds without a byte after which a download has failed.
+_PATIENCE = 60
 
 
-def read_checkpoint(source: str | Path, remedy: str = '') -> dict:
+def read_checkpoint(
+    source: str | Path, remedy: str = '', map_location: Any = 'cpu'
+) -> dict:
     """Load a checkpoint without running code that it may contain.
+
+    The file is opened once: what is checked is what is loaded.
 
     Args:
         source (str | Path): Path of a file, or an http(s) URL. Each node downloads a
             URL once, and keeps the file in torch's own cache.
         remedy (str): Advice for the message if the file does not exist.
+        map_location (Any): As in ``torch.load``. Defaults to 'cpu'.
 
     Returns:
-        dict: The checkpoint, on the CPU.
+        dict: The checkpoint.
 
     Raises:
         FileNotFoundError: If there is no such file, or it cannot be downloaded.
@@ -40,36 +48,48 @@ def read_checkpoint(source: str | Path, remedy: str = '') -> dict:
         ImportError: If it is a ``.safetensors`` file, and safetensors is not installed.
     """
     source = str(source)
-    path = _download(source) if '://' in source else Path(source).expanduser()
+    is_url = '://' in source
+    path = _download(source) if is_url else Path(source).expanduser()
     if not path.is_file():
-        kind = 'is a folder' if path.is_dir() else 'does not exist'
+        state = 'is no regular file' if path.exists() else 'does not exist'
+        state = 'is a folder' if path.is_dir() else state
         raise FileNotFoundError(
-            f'Checkpoint {source!r} {kind} (looked in {Path.cwd()}). {remedy}'.rstrip()
+            f'Checkpoint {source!r} {state} (looked in {Path.cwd()}). {remedy}'.rstrip()
         )
-    if is_torchscript(path):
-        raise ValueError(
-            f'Checkpoint {path} is a TorchScript archive, which holds code, and was '
-            "not loaded. Save the model's state_dict() with torch.save instead."
-        )
-    if path.suffix == '.safetensors':
-        return _read_safetensors(path)
-    try:
-        checkpoint = load_weights_only(path)
-    except RefusedObjectError as error:
-        raise ValueError(
-            f'Checkpoint {path} holds {error.name} besides its weights, and was not '
-            f'loaded because reading it could run code. {_sibling(error.name)}If you '
-            'trust the file, load it yourself with torch.load(..., weights_only=False) '
-            "and save its 'state_dict' alone."
-        ) from error
-    except Exception as error:  # a hostile file can raise anything
-        raise _unreadable(path, error) from error
+    with path.open('rb') as file:
+        try:
+            if path.suffix == '.safetensors':
+                checkpoint = _load_safetensors(file, path, map_location)
+            else:
+                checkpoint = load_pickled(file, map_location)
+        except ImportError:
+            raise
+        except RefusedObjectError as error:
+            raise _refusal(path, error.name) from error
+        except Exception as error:  # a hostile file can raise anything
+            if is_url:  # download it again next time
+                path.unlink(missing_ok=True)
+            raise _unreadable(path, file, error) from error
     if not isinstance(checkpoint, dict):
         raise ValueError(
             f'Checkpoint {path} holds a {type(checkpoint).__name__}, but expected a '
             'dict of weights, or one with a state_dict.'
         )
     return checkpoint
+
+
+def _refusal(path: Path, name: str) -> ValueError:
+    if name == 'TorchScript':
+        return ValueError(
+            f'Checkpoint {path} is a TorchScript archive, which holds code, and was '
+            "not loaded. Save the model's state_dict() with torch.save instead."
+        )
+    return ValueError(
+        f'Checkpoint {path} holds {name} besides its weights, and was not loaded '
+        f'because reading it could run code. {_sibling(name)}If you trust the file, '
+        'load it yourself with torch.load(..., weights_only=False) and save its '
+        "'state_dict' alone."
+    )
 
 
 def _sibling(refused: str) -> str:
@@ -82,41 +102,29 @@ def _sibling(refused: str) -> str:
     )
 
 
-def _read_safetensors(path: Path) -> dict:
+def _load_safetensors(file: IO[bytes], path: Path, map_location: Any) -> dict:
     try:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors.torch import load
     except ImportError as error:
         raise ImportError(
             f'Checkpoint {path} needs the package safetensors: pip install safetensors'
         ) from error
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise _unreadable(path, error) from error
+    tensors = load(file.read())
+    if map_location in (None, 'cpu'):
+        return tensors
+    return {name: tensor.to(map_location) for name, tensor in tensors.items()}
 
 
-def is_torchscript(path: Path) -> bool:
-    """Return whether a file is a TorchScript archive, which contains code.
-
-    Args:
-        path (Path): Any file.
-    """
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith('/constants.pkl') for name in archive.namelist())
-
-
-def _unreadable(path: Path, error: BaseException) -> ValueError:
+def _unreadable(path: Path, file: IO[bytes], error: BaseException) -> ValueError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     # The first sentence, without the advice that torch wraps around it.
     reason = lines[0].partition('. ')[0].rstrip('.') if lines else ''
     if ' ' not in reason:  # a KeyError has only a key
         reason = f'{type(error).__name__} {reason}'.rstrip()
+    size = os.fstat(file.fileno()).st_size
     return ValueError(
-        f'Checkpoint {path} ({path.stat().st_size} bytes) cannot be read; it may be '
-        f'truncated, or not a checkpoint at all: {reason}. Download or save it again.'
+        f'Checkpoint {path} ({size} bytes) cannot be read; it may be truncated, '
+        f'or not a checkpoint at all: {reason}. Download or save it again.'
     )
 
 
@@ -141,15 +149,8 @@ def _download(url: str) -> Path:
     try:
         if int(os.environ.get('LOCAL_RANK', 0)) == 0 and not _is_there(path, digits):
             folder.mkdir(parents=True, exist_ok=True)
-            # Moved into place only when it is complete and matches.
-            torch.hub.download_url_to_file(url, str(path), digits)
-    except RuntimeError as error:
-        raise ValueError(
-            f'The file at {url} does not match the hash in its name: its SHA-256 does '
-            f'not begin with {digits}. The download was truncated or altered: try '
-            'again, or download it by other means and give its path.'
-        ) from error
-    except (URLError, OSError) as error:
+            _fetch(url, path, digits)
+    except (HTTPException, OSError) as error:  # a URLError is an OSError
         raise FileNotFoundError(
             f'Checkpoint {url} could not be downloaded: {error}. Check the URL and the '
             'connection, or download the file by other means and give its path.'
@@ -157,6 +158,35 @@ def _download(url: str) -> Path:
     finally:
         barrier()  # the node's other processes wait, whatever the outcome
     return path
+
+
+def _fetch(url: str, path: Path, digits: str | None) -> None:
+    """Download a file; move it into place only when it is complete and matches."""
+    draft, sha256 = path.with_name(f'{path.name}.{os.getpid()}.part'), hashlib.sha256()
+    try:
+        with urlopen(url, timeout=_PATIENCE) as response, draft.open('wb') as file:
+            size = int(response.headers.get('Content-Length') or -1)
+            with wrap_file(
+                response,
+                max(0, size),
+                description=path.name,
+                disable=not os.isatty(2),
+            ) as reader:
+                while block := reader.read(2**20):
+                    sha256.update(block)
+                    file.write(block)
+            received = file.tell()
+        if size not in (-1, received):
+            raise OSError(f'it was cut short after {received:,} of {size:,} bytes')
+        if digits is not None and not sha256.hexdigest().startswith(digits):
+            raise ValueError(
+                f'The file at {url} does not match the hash in its name: its SHA-256 '
+                f'does not begin with {digits}. The download was truncated or altered: '
+                'try again, or download it by other means and give its path.'
+            )
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _is_there(path: Path, digits: str | None) -> bool:
