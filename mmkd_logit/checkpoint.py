@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ from urllib.request import urlopen
 
 import torch
 from mmengine.dist import barrier
+from mmengine.fileio import get
+from mmengine.runner import checkpoint as mmengine_checkpoint
 from rich.progress import wrap_file
 from torch import Tensor, nn
 
@@ -48,8 +51,12 @@ def read_checkpoint(
         ImportError: If it is a ``.safetensors`` file, and safetensors is not installed.
     """
     source = str(source)
-    is_url = '://' in source
+    is_url = source.startswith(('http://', 'https://'))
     path = _download(source) if is_url else Path(source).expanduser()
+    if '://' in source and not is_url:
+        raise ValueError(
+            f'Checkpoint {source!r} must be the path of a file or an http(s) URL.'
+        )
     if not path.is_file():
         state = 'is no regular file' if path.exists() else 'does not exist'
         state = 'is a folder' if path.is_dir() else state
@@ -58,18 +65,29 @@ def read_checkpoint(
         )
     with path.open('rb') as file:
         try:
-            if path.suffix == '.safetensors':
-                checkpoint = _load_safetensors(file, path, map_location)
-            else:
-                checkpoint = load_pickled(file, map_location)
-        except ImportError:
-            raise
-        except RefusedObjectError as error:
-            raise _refusal(path, error.name) from error
-        except Exception as error:  # a hostile file can raise anything
+            return _load(file, path, map_location)
+        except _UnreadableError:
             if is_url:  # download it again next time
                 path.unlink(missing_ok=True)
-            raise _unreadable(path, file, error) from error
+            raise
+
+
+class _UnreadableError(ValueError):
+    """A file is damaged, or is no checkpoint."""
+
+
+def _load(file: IO[bytes], path: Path | str, map_location: Any) -> dict:
+    try:
+        if str(path).endswith('.safetensors'):
+            checkpoint = _load_safetensors(file, path, map_location)
+        else:
+            checkpoint = load_pickled(file, map_location)
+    except ImportError:
+        raise
+    except RefusedObjectError as error:
+        raise _refusal(path, error.name) from error
+    except Exception as error:  # a hostile file can raise anything
+        raise _unreadable(path, file, error) from error
     if not isinstance(checkpoint, dict):
         raise ValueError(
             f'Checkpoint {path} holds a {type(checkpoint).__name__}, but expected a '
@@ -78,7 +96,61 @@ def read_checkpoint(
     return checkpoint
 
 
-def _refusal(path: Path, name: str) -> ValueError:
+def load_from_mmkd_logit(filename: str, map_location: Any = None) -> dict:
+    """Load a checkpoint for mmengine, which prints the end of this function's name.
+
+    Args:
+        filename (str): A path or address, with one of mmengine's prefixes.
+        map_location (Any): As in ``torch.load``. Defaults to None.
+
+    Returns:
+        dict: The checkpoint.
+
+    Raises:
+        FileNotFoundError: If there is no such file, or it cannot be downloaded.
+        ValueError: If it cannot be read, could run code, or has an unknown prefix.
+    """
+    prefix, _, name = filename.rpartition('://')
+    if prefix in ('', 'http', 'https'):
+        return read_checkpoint(filename, map_location=map_location)
+    if prefix.rpartition(':')[2] in ('s3', 'petrel'):
+        content = get(filename, backend_args={'backend': 'petrel'})
+        return _load(io.BytesIO(content), filename, map_location)
+    if prefix in ('torchvision', 'modelzoo'):
+        addresses = mmengine_checkpoint.get_torchvision_models()
+    elif prefix in ('open-mmlab', 'openmmlab'):
+        addresses = mmengine_checkpoint.get_external_models()
+        name = mmengine_checkpoint.get_deprecated_model_names().get(name, name)
+    elif prefix == 'mmcls':
+        addresses = mmengine_checkpoint.get_mmcls_models()
+    else:
+        addresses = {}
+    if name not in addresses:
+        raise ValueError(
+            f'Checkpoint {filename!r} is not known: use the path of a file, an http(s) '
+            'URL, or a name that mmengine lists under torchvision:// or open-mmlab://.'
+        )
+    address = addresses[name]
+    if '://' not in address:  # of the user's own list
+        address = os.path.join(mmengine_checkpoint._get_mmengine_home(), address)
+    checkpoint = read_checkpoint(address, map_location=map_location)
+    if prefix == 'mmcls':
+        return mmengine_checkpoint._process_mmcls_checkpoint(checkpoint)
+    return checkpoint
+
+
+def read_for_mmengine() -> None:
+    """Let mmengine read checkpoints through this module, wherever it opens them.
+
+    Loaders that users have registered with mmengine stay.
+    """
+    loader = mmengine_checkpoint.CheckpointLoader
+    for prefix, function in list(loader._schemes.items()):
+        if function.__module__ == mmengine_checkpoint.__name__:
+            loader.register_scheme(prefix, load_from_mmkd_logit, force=True)
+
+
+def _refusal(path: Path | str, name: str) -> ValueError:
     if name == 'TorchScript':
         return ValueError(
             f'Checkpoint {path} is a TorchScript archive, which holds code, and was '
@@ -102,7 +174,7 @@ def _sibling(refused: str) -> str:
     )
 
 
-def _load_safetensors(file: IO[bytes], path: Path, map_location: Any) -> dict:
+def _load_safetensors(file: IO[bytes], path: Path | str, map_location: Any) -> dict:
     try:
         from safetensors.torch import load
     except ImportError as error:
@@ -115,14 +187,14 @@ def _load_safetensors(file: IO[bytes], path: Path, map_location: Any) -> dict:
     return {name: tensor.to(map_location) for name, tensor in tensors.items()}
 
 
-def _unreadable(path: Path, file: IO[bytes], error: BaseException) -> ValueError:
+def _unreadable(path: Path | str, file: IO[bytes], error: BaseException) -> ValueError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     # The first sentence, without the advice that torch wraps around it.
     reason = lines[0].partition('. ')[0].rstrip('.') if lines else ''
     if ' ' not in reason:  # a KeyError has only a key
         reason = f'{type(error).__name__} {reason}'.rstrip()
-    size = os.fstat(file.fileno()).st_size
-    return ValueError(
+    size = file.seek(0, os.SEEK_END)
+    return _UnreadableError(
         f'Checkpoint {path} ({size} bytes) cannot be read; it may be truncated, '
         f'or not a checkpoint at all: {reason}. Download or save it again.'
     )
@@ -130,12 +202,7 @@ def _unreadable(path: Path, file: IO[bytes], error: BaseException) -> ValueError
 
 def _download(url: str) -> Path:
     """Return the file of a URL in torch's cache, downloading it if needed."""
-    parts = urlparse(url)
-    if parts.scheme not in ('http', 'https'):
-        raise ValueError(
-            f'Checkpoint {url!r} must be the path of a file or an http(s) URL.'
-        )
-    name = Path(parts.path).name
+    name = Path(urlparse(url).path).name
     folder = Path(torch.hub.get_dir()) / 'checkpoints'
     # resnet34_8xb32_in1k_20210831-f257d4e6.pth ends in the SHA-256's first digits.
     found = re.search(r'-([0-9a-f]{8,64})\.\w+$', name)
@@ -260,20 +327,34 @@ def load_strictly(module: nn.Module, weights: StateDict, what: str) -> None:
     Raises:
         ValueError: If names or shapes differ. The message lists the differences.
     """
-    # Mean and std are settings of the model, not weights, but old files contain them.
-    weights = {k: v for k, v in weights.items() if not k.startswith('data_preproc')}
+    weights = _without_preprocessor(weights)
     try:
         module.load_state_dict(weights, strict=True)
     except RuntimeError as error:
-        difference = _difference(module.state_dict(), weights)
+        difference = describe_difference(module.state_dict(), weights)
         raise ValueError(
             f'{what} does not fit the model {type(module).__name__}:\n'
             f'{difference or error}'
         ) from error
 
 
-def _difference(model: StateDict, file: StateDict, most: int = 4) -> str:
-    """Describe how names and shapes differ, one line per kind; empty if they do not."""
+def _without_preprocessor(weights: StateDict) -> StateDict:
+    # Mean and std are settings of the model, not weights, but old files contain them.
+    return {k: v for k, v in weights.items() if not k.startswith('data_preproc')}
+
+
+def describe_difference(model: StateDict, file: StateDict, most: int = 4) -> str:
+    """Describe how the weights in a file differ from those that a model needs.
+
+    Args:
+        model (Mapping[str, Tensor]): ``state_dict`` of the model.
+        file (Mapping[str, Tensor]): Weights in the file.
+        most (int): Maximum number of names in a line. Defaults to 4.
+
+    Returns:
+        str: A line for each kind of difference, and advice; empty if there is none.
+    """
+    file = _without_preprocessor(file)
     count = '.num_batches_tracked'
     if not any(key.endswith(count) for key in file):  # torch fills them in
         model = {key: model[key] for key in model if not key.endswith(count)}

@@ -14,13 +14,17 @@ try:
     from mmengine.registry import MODELS as MMENGINE_MODELS
     from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
     from mmengine.registry import Registry
+
+    from mmkd_logit.checkpoint import read_for_mmengine
 except ModuleNotFoundError as error:
     if error.name != 'mmengine':
         raise
     raise ModuleNotFoundError(INSTALL_HINT, name='mmengine') from error
 
+
 check_stack()
 register_config_packages()
+read_for_mmengine()
 
 MODELS = Registry(
     'model',

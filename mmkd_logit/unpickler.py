@@ -246,7 +246,8 @@ def _set_state(target: Any, state: Any) -> bool:
         # Its own method would also change a dict that all buffers share.
         histories = [state[name] for name in _HISTORIES]
         plain = all(isinstance(x, np.ndarray) and x.ndim == 1 for x in histories)
-        if not plain or type(state['max_length']) is not int:
+        known = {*_HISTORIES, 'max_length', 'statistics_methods'}
+        if not plain or type(state['max_length']) is not int or set(state) - known:
             return False
         for name in (*_HISTORIES, 'max_length'):
             setattr(target, name, state[name])

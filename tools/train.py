@@ -17,7 +17,6 @@ from mmkd_logit.apis import (
     next_steps,
     read_config,
 )
-from mmkd_logit.checkpoint import read_checkpoint
 from mmkd_logit.engine import ExportStudentHook
 
 
@@ -130,8 +129,6 @@ def main() -> int:
         checkpoint = cfg.get('load_from') or find_latest_checkpoint(cfg.work_dir)
         if checkpoint is not None:
             check_resume(checkpoint, cfg.model)
-    elif cfg.get('load_from'):
-        read_checkpoint(cfg.load_from)  # mmengine would run any code in it
     runner = build_runner(cfg)
     try:
         runner.train()

@@ -40,6 +40,7 @@ _OF_MMENGINE = (
     'custom_imports',
     'model_wrapper_cfg',
     'runner_type',
+    'strict_load',  # read by LoadFromHook
 )
 
 

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 
 from mmkd_logit.apis.config import check_constructor, check_hooks
 from mmkd_logit.compat import MMENGINE_HOOKS
-from mmkd_logit.engine.hooks import ClassCheckHook
+from mmkd_logit.engine.hooks import ClassCheckHook, LoadFromHook
 from mmkd_logit.models.settings import is_distiller
 from mmkd_logit.views import takes_views, with_views
 
@@ -49,8 +49,8 @@ def _show_views(cfg: Config) -> None:
 def build_runner(cfg: Config) -> Runner:
     """Build the Runner; several processes also work without a GPU.
 
-    The training set shows views if the teacher's settings ask for them. Training starts
-    with a :class:`ClassCheckHook`.
+    The training set shows views if the teacher's settings ask for them. Every
+    run has a :class:`ClassCheckHook` and a :class:`LoadFromHook`.
 
     Args:
         cfg (Config): As :func:`read_config` returns it.
@@ -79,7 +79,8 @@ def build_runner(cfg: Config) -> Runner:
             )
         _take_plain_bn(cfg.model)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    runner.register_hook(ClassCheckHook())
+    for hook in (ClassCheckHook(), LoadFromHook()):
+        runner.register_hook(hook)
     return runner
 
 
