@@ -228,7 +228,7 @@ def _set_state(target: Any, state: Any) -> bool:
     if isinstance(target, np.dtype):
         if not _is_plain_dtype_state(target, state):
             return False
-        target.__setstate__(state)
+        target.__setstate__(state)  # type: ignore[attr-defined]
     elif isinstance(target, np.ndarray):
         _, shape, dtype, _, data = state
         sizes_known = all(type(side) is int and side >= 0 for side in shape)

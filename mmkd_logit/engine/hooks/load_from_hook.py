@@ -45,12 +45,14 @@ class LoadFromHook(Hook):
         if not of_student:  # the file of a plain student
             of_student, others = dict(weights), {}
         plain, parts = _split(own, prefix)
-        of_student = match_names(of_student, plain, what)
+        of_student = dict(match_names(of_student, plain, what))
         difference = describe_difference(plain, of_student)
         if difference:
             self._report(
                 runner, f'{what} does not fit the {type(model).__name__}:\n{difference}'
             )
+        if runner._resume:  # mmengine takes all of it
+            return
         fitting = {prefix + k: v for k, v in _fitting(of_student, plain).items()}
         kept = _fitting(others, parts)
         if set(kept) != set(parts):
