@@ -40,7 +40,8 @@ def standardize(logits: Tensor) -> Tensor:
                 [ 0.,  0.,  0.]])
     """
     z, _, unit = _in_units(logits)
-    centred = z.sub_(z.mean(1, keepdim=True))
+    # Not a mean, for which some releases of torch keep the tensor that changes here.
+    centred = z.sub_(z.sum(1, keepdim=True) / z.shape[1])
     std = _deviation(centred)
     divisor = (std + _EPS / unit).masked_fill(std == 0, torch.inf)
     return centred * divisor.reciprocal()

@@ -68,7 +68,7 @@ def test_what_is_left_out_is_said(
         ("model = dict(type='ResNet')", 'not that of a distillation'),
         (
             f"model = {MODEL!r}\ncustom_hooks = [dict(type='os.system', command='ls')]",
-            "has custom_hooks[0].type='os.system'",
+            "sets 'custom_hooks[0].type' to 'os.system'",
         ),
     ],
 )

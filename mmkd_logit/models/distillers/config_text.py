@@ -210,9 +210,10 @@ def check_types(values: Mapping[str, Any]) -> None:
             is_safe &= key != 'sys_path'  # where mmengine imports a backend from
         if not is_safe:
             raise ValueError(
-                f'The config in the checkpoint has {where}={value!r:.200}, but a '
-                'checkpoint may only name registered types of mmengine, mmpretrain, '
-                f'mmseg and mmkd_logit, and local files of plain data. {_HINT}'
+                f'The config in the checkpoint sets {where!r:.200} to {value!r:.200}, '
+                'but a checkpoint may only name registered types of mmengine, '
+                'mmpretrain, mmseg and mmkd_logit, and local files of plain data. '
+                f'{_HINT}'
             )
 
 

@@ -265,7 +265,7 @@ def test_what_mmengine_imports_or_reads_is_left_out() -> None:
             'val_evaluator.type',
         ),
         (dict(val_evaluator=dict(type='mmengine.call_command')), 'call_command'),
-        (dict(val_evaluator=dict(type='os')), "type='os'"),
+        (dict(val_evaluator=dict(type='os')), "type' to 'os'"),
         (dict(val_evaluator=dict(type='not_registered')), 'not_registered'),
         (dict(val_evaluator=[dict(a=({'type': 'os.system'},))]), 'os.system'),
         (dict(val_evaluator=dict(type='mmengine.utils.misc.import_modules')), 'misc'),
@@ -301,7 +301,7 @@ def test_types_of_a_checkpoint_that_are_not_registered(
     changes: dict, named: str
 ) -> None:
     before = set(sys.modules)
-    with pytest.raises(ValueError, match=f'has .*{named}.* --config'):
+    with pytest.raises(ValueError, match=f'checkpoint sets .*{named}.* --config'):
         student_config_of_text(dumped(**changes))
     assert not {name for name in set(sys.modules) - before if 'evil' in name}
     # The run's own config may have any of them.
