@@ -16,10 +16,10 @@ from mmengine.registry import Registry
 
 _WIDTH = 88
 _HINT = 'Pass the config file with --config.'
-# Names that make mmengine import, read or compile something, or that it reserves.
+# Names that make mmengine import, read or compile something, or that are taken.
 _LEFT_OUT = (
     *('compile', 'custom_imports', 'model_wrapper_cfg', 'runner_type', 'strategy'),
-    *('env_variables', 'filename', 'pretty_text', 'text'),
+    *('dict', 'env_variables', 'filename', 'float', 'pretty_text', 'text'),
 )
 _SCOPES = ('mmengine', 'mmkd_logit', 'mmpretrain', 'mmseg')
 _PACKAGES = (*_SCOPES, 'mmcv', 'torch')
