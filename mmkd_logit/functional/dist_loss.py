@@ -112,7 +112,8 @@ def dist_loss_over_ranks(
             row_p, row_q = in_row[:, part, None]
             slope = torch.addcmul(start, p - mean_p, to_p)
             slope.addcmul_(q - mean_q, to_q)
-            slope.addcmul_(p - average, row_p).addcmul_(q - average, row_q)
+            # The last pass: p may be overwritten.
+            slope.addcmul_(p.sub_(average), row_p).addcmul_(q - average, row_q)
             grad[part] = soft.back(q, slope)
         return total * soft.one, grad
 
