@@ -6,6 +6,7 @@ averaged its weights (EMAHook), these are the averaged ones.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 from mmengine.config import Config
@@ -13,7 +14,10 @@ from mmengine.runner import save_checkpoint
 
 from mmkd_logit.checkpoint import read_checkpoint, weights_of
 from mmkd_logit.models.distillers.student_checkpoint import student_checkpoint
-from mmkd_logit.models.distillers.student_config import parse_config, student_config
+from mmkd_logit.models.distillers.student_config import (
+    student_config,
+    student_config_of_text,
+)
 
 
 def weights_path(text: str) -> Path:
@@ -44,7 +48,12 @@ def main() -> None:
     if args.config is not None:
         config = student_config(Config.fromfile(args.config))
     elif isinstance(meta.get('cfg'), str):
-        config = student_config(parse_config(meta['cfg']))
+        config, left_out = student_config_of_text(meta['cfg'])
+        if left_out:
+            print(
+                f'Left out of the config: {", ".join(left_out)}. Pass the config file '
+                'with --config to keep what mmengine imports or reads.'
+            )
     else:
         print('The checkpoint holds no config. Pass --config to export that too.')
         return
@@ -53,4 +62,7 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    try:
+        main()
+    except ValueError as error:
+        sys.exit(str(error))
