@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import warnings
+from collections.abc import Callable
+from functools import wraps
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -25,6 +28,29 @@ _STACK = {
     'mmpretrain': ('1.2.0', '1.3.6'),
     'mmsegmentation': ('1.2.2', '1.4.2'),
 }
+# Warnings of the stack at its import or start: module, category, beginning of the text.
+_NOTICES = (
+    (
+        'mmcv.cnn.bricks.transformer',
+        UserWarning,
+        'Fail to import ``MultiScaleDeformableAttention``',
+    ),
+    # mmseg's own heads call them.
+    ('mmseg.models.builder', UserWarning, '``build_loss`` would be deprecated soon'),
+    (
+        'mmseg.structures.sampler.builder',
+        UserWarning,
+        '``build_pixel_sampler`` would be deprecated soon',
+    ),
+    # mmengine always passes it.
+    (
+        'mmengine.model.wrappers.distributed',
+        FutureWarning,
+        '`broadcast_buffers` is deprecated',
+    ),
+)
+# Fields of a sample with the path of its image and of its label map.
+_FILES = 'img_path', 'seg_map_path'
 # Default hooks that mmengine itself leaves out if a config sets them to None.
 MMENGINE_HOOKS = (
     'runtime_info',
@@ -67,6 +93,65 @@ def check_stack() -> None:
                     f'meant for {meant}.',
                     stacklevel=2,
                 )
+
+
+def silence_stack() -> None:
+    """Drop notices of the stack that its user can do nothing about.
+
+    One is dropped only if both its text and the module that issues it are listed here.
+    """
+    from mmengine import logging
+    from mmengine.evaluator import metric
+    from mmengine.fileio import file_client
+
+    for module, category, text in _NOTICES:
+        warnings.filterwarnings('ignore', re.escape(text), category, re.escape(module))
+
+    for where, texts in (
+        (file_client, ('"FileClient" will be deprecated', '"HardDiskBackend" is the')),
+        # Printed, whatever its level is, by both toolboxes.
+        (logging, ('Could not import OneDL',)),
+        # mmseg's metrics have none.
+        (metric, ('The prefix is not set in metric class IoUMetric',)),
+    ):
+        where.print_log = _without(where.print_log, texts)
+
+
+def _without(print_log: Callable, texts: tuple[str, ...]) -> Callable:
+    @wraps(print_log)
+    def print_others(msg: Any, *args: Any, **kwargs: Any) -> None:
+        if not str(msg).startswith(texts):
+            print_log(msg, *args, **kwargs)
+
+    return print_others
+
+
+def name_unreadable_files() -> None:
+    """Let data pipelines name the files of a sample that they cannot make."""
+    from mmengine.dataset.base_dataset import Compose
+
+    make = Compose.__call__
+
+    @wraps(make)
+    def make_or_name(pipeline: Compose, sample: Any) -> dict | None:
+        known = sample if isinstance(sample, dict) else {}
+        files = [str(known[key]) for key in _FILES if known.get(key)]
+        try:
+            return make(pipeline, sample)
+        except Exception as error:  # image libraries raise anything
+            if not files or any(file in str(error) for file in files):
+                raise
+            raise ValueError(
+                f'{" with ".join(map(_with_size, files))} cannot be loaded or '
+                f'transformed: {type(error).__name__}: {error}'
+            ) from error
+
+    Compose.__call__ = make_or_name
+
+
+def _with_size(file: str) -> str:
+    empty = Path(file).is_file() and Path(file).stat().st_size == 0
+    return f'{file} (an empty file)' if empty else file
 
 
 def register_config_packages() -> None:

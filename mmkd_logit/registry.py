@@ -5,7 +5,13 @@ The modules are imported when a registry is first used.
 
 from __future__ import annotations
 
-from mmkd_logit.compat import INSTALL_HINT, check_stack, register_config_packages
+from mmkd_logit.compat import (
+    INSTALL_HINT,
+    check_stack,
+    name_unreadable_files,
+    register_config_packages,
+    silence_stack,
+)
 
 try:
     from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
@@ -23,6 +29,8 @@ except ModuleNotFoundError as error:
 
 
 check_stack()
+silence_stack()
+name_unreadable_files()
 register_config_packages()
 read_for_mmengine()
 

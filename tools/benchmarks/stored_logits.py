@@ -30,6 +30,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from step import CONFIGS, build, make_batch
 
+from mmkd_logit.entry_point import run_tool
 from mmkd_logit.logit_store import (
     LogitRecord,
     LogitStore,
@@ -160,4 +161,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

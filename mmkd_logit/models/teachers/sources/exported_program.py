@@ -63,7 +63,11 @@ _DESCRIBED = {
     'expr_str': 'the expression',
 }
 # Parts that the logits do not depend on: notes, and code of checks.
-_DROPPED: dict[str, Any] = {'metadata': {}, 'guards_code': [], 'treespec_namedtuple_fields': {}}
+_DROPPED: dict[str, Any] = {
+    'metadata': {},
+    'guards_code': [],
+    'treespec_namedtuple_fields': {},
+}
 _CONTAINERS = (
     'builtins.tuple',
     'builtins.list',
