@@ -75,7 +75,7 @@ class CIFARResNet(BaseModule):
         arch: str,
         in_channels: int = 3,
         widen_factor: float = 1.0,
-        init_cfg: list[dict] | None = [
+        init_cfg: dict | list[dict] | None = [
             dict(type='Kaiming', layer='Conv2d', mode='fan_out'),
             dict(type='Constant', layer='BatchNorm2d', val=1),
         ],

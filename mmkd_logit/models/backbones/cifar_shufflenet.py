@@ -81,7 +81,7 @@ class CIFARShuffleNetV1(BaseModule):
     """
 
     def __init__(
-        self, in_channels: int = 3, init_cfg: list[dict] | None = None
+        self, in_channels: int = 3, init_cfg: dict | list[dict] | None = None
     ) -> None:
         super().__init__(init_cfg)
         channels = _STEM_CHANNELS
@@ -179,7 +179,7 @@ class CIFARShuffleNetV2(BaseModule):
     """
 
     def __init__(
-        self, in_channels: int = 3, init_cfg: list[dict] | None = None
+        self, in_channels: int = 3, init_cfg: dict | list[dict] | None = None
     ) -> None:
         super().__init__(init_cfg)
         channels = _STEM_CHANNELS

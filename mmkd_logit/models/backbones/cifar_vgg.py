@@ -51,7 +51,7 @@ class CIFARVGG(BaseModule):
         self,
         arch: str,
         in_channels: int = 3,
-        init_cfg: list[dict] | None = [
+        init_cfg: dict | list[dict] | None = [
             dict(type='Kaiming', layer='Conv2d', mode='fan_out'),
             dict(type='Constant', layer='BatchNorm2d', val=1),
         ],

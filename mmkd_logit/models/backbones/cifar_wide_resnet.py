@@ -73,7 +73,7 @@ class CIFARWideResNet(BaseModule):
         depth: int,
         widen_factor: float = 1.0,
         in_channels: int = 3,
-        init_cfg: list[dict] | None = [
+        init_cfg: dict | list[dict] | None = [
             dict(type='Kaiming', layer='Conv2d', mode='fan_out'),
             dict(type='Constant', layer='BatchNorm2d', val=1),
         ],

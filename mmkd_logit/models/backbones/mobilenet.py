@@ -78,7 +78,7 @@ class MobileNetV1(BaseModule):
     """
 
     def __init__(
-        self, in_channels: int = 3, init_cfg: list[dict] | None = None
+        self, in_channels: int = 3, init_cfg: dict | list[dict] | None = None
     ) -> None:
         super().__init__(init_cfg)
         channels = 32
@@ -156,7 +156,7 @@ class CIFARMobileNetV2(BaseModule):
         in_channels: int = 3,
         # As in the released code, fan_out counts all output channels of depthwise
         # convolutions too, although each depends on only one input channel.
-        init_cfg: list[dict] | None = [
+        init_cfg: dict | list[dict] | None = [
             dict(type='Kaiming', layer='Conv2d', mode='fan_out'),
             dict(type='Constant', layer='BatchNorm2d', val=1),
         ],

@@ -96,7 +96,7 @@ class LogitDistiller(BaseModel):
         kendall_tau_rows: int = 0,
         teacher_average: str = 'logits',
         data_preprocessor: dict | None = None,
-        init_cfg: dict | None = None,
+        init_cfg: dict | list[dict] | None = None,
         **unknown: Any,
     ) -> None:
         if unknown:

@@ -46,7 +46,7 @@ class ConvLogitHead(LogitHead):
         num_classes: int,
         hidden_channels: int | None = None,
         dropout: float = 0.1,
-        init_cfg: dict | None = None,
+        init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
         self.hidden: nn.Module = nn.Identity()

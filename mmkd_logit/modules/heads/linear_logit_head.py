@@ -34,7 +34,10 @@ class LinearLogitHead(LogitHead):
     feature_ndim: ClassVar[tuple[int, ...]] = (2,)
 
     def __init__(
-        self, in_channels: int, num_classes: int, init_cfg: dict | None = None
+        self,
+        in_channels: int,
+        num_classes: int,
+        init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
         self.fc = nn.Linear(in_channels, num_classes)

@@ -19,7 +19,7 @@ class LogitHead(nn.Module, ABC):
     feature_ndim: ClassVar[tuple[int, ...]]
     """Numbers of dimensions that a feature may have, including the batch."""
 
-    def __init__(self, init_cfg: dict | None) -> None:
+    def __init__(self, init_cfg: dict | list[dict] | None) -> None:
         super().__init__()
         self.init_cfg = init_cfg
 

@@ -43,7 +43,7 @@ class MLPLogitHead(LogitHead):
         num_classes: int,
         hidden_channels: int = 200,
         dropout: float = 0.1,
-        init_cfg: dict | None = None,
+        init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
         self.layers = nn.Sequential(
