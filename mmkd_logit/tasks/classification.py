@@ -57,6 +57,33 @@ class ClassificationTask(Task):
         )
 
     @classmethod
+    def check_activation(cls, model: nn.Module, who: str) -> None:
+        """Refuse multi-label classifiers and regressors of mmpretrain.
+
+        A single-label classifier that is trained with a binary cross entropy is none:
+        it predicts the softmax of its logits.
+        """
+        head = getattr(model, 'head', None)
+        bases = {base.__name__ for base in type(head).__mro__}
+        if bases & {'MultiLabelClsHead', 'RegressionHead'}:
+            what = 'numbers' if 'RegressionHead' in bases else 'a sigmoid per class'
+            raise ValueError(
+                f'{who} has a {type(head).__name__}, which predicts {what}, but the '
+                'losses here compare softmaxes over classes that exclude one another. '
+                'Use a single-label head such as LinearClsHead: multi-label '
+                'classifiers are not supported yet.'
+            )
+
+    @classmethod
+    def scores(cls, model: Any, inputs: Tensor) -> Any:
+        """Return the scores in its predictions, or else the softmax of its output."""
+        samples = model(inputs, mode='predict')
+        if isinstance(samples, list) and all('pred_score' in s for s in samples):
+            return torch.stack([sample.pred_score for sample in samples])
+        output = model(inputs, mode='tensor')
+        return output.float().softmax(1) if isinstance(output, Tensor) else output
+
+    @classmethod
     def loader_defaults(cls, loader: dict, pin_memory: bool) -> dict:
         """Return the settings of mmpretrain's own tools, which speed up loading."""
         return dict(

@@ -32,6 +32,7 @@ from mmkd_logit.models.teachers.sources import (
     builder_of,
 )
 from mmkd_logit.rng import side_rng
+from mmkd_logit.tasks import check_prediction, refuse_detector, task_of
 
 _MISSING: Any = object()
 
@@ -250,6 +251,9 @@ class Teacher:
         with side_rng():
             found = builder_of(self.source)(request)
         module, self.classes = found.module, found.classes
+        network = getattr(module, 'network', module)
+        refuse_detector(network, self.name)
+        task_of(network).check_activation(network, self.name)
         if self.checkpoint is None and not self.pretrained:
             warnings.warn(f'{self.name} has random weights (checkpoint=None).')
             for value in module.state_dict().values():
@@ -312,6 +316,12 @@ class Teacher:
 
     def _match(self, their_classes: int | None) -> None:
         assert self._wanted is not None
+        if their_classes == 1:
+            raise ValueError(
+                f'{self.name} has one channel, which is read through a sigmoid. Logit '
+                'distillation needs a logit for each class: use a teacher with two '
+                'channels (out_channels=2 in mmseg). One channel is not supported yet.'
+            )
         index = match_classes(
             self.class_map,
             self.name,
@@ -358,7 +368,8 @@ class Teacher:
             TypeError: If the model returns anything but one tensor.
             ValueError: If it cannot run in ``dtype``, which was not noticed when it was
                 loaded because no suitable image size was known; if it takes no images
-                of this size, or returns something other than logits.
+                of this size, returns something other than logits, or predicts something
+                other than their softmax.
         """
         assert self.module is not None, 'Teacher.load() comes first.'
         assert self._forward is not None
@@ -373,6 +384,10 @@ class Teacher:
             )
         if not self._checked:
             self._check_logits(logits)
+            if isinstance(self.module, BaseModel):
+                task = task_of(self.module)
+                with self.precision.context(inputs.device):
+                    check_prediction(task, self.module, logits, inputs, self.name)
             self._checked = True
         if self._index is not None:
             self._index = self._index.to(logits.device)
