@@ -76,7 +76,7 @@ class SegmentationTask(Task):
             )
 
     @classmethod
-    def scores(cls, model: Any, inputs: Tensor) -> Any:
+    def scores(cls, model: Any, inputs: Tensor, data_samples: Any) -> Any:
         """Return the softmax of the logits that it predicts from, at image size."""
         height, width = inputs.shape[-2:]
         meta = dict(img_shape=(height, width), pad_shape=(height, width))
@@ -88,9 +88,7 @@ class SegmentationTask(Task):
         """Resize the logits to image size as the decode head does."""
         corners = _last_head(model)[1].align_corners
         size = (inputs.shape[-2], inputs.shape[-1])
-        maps = interpolate(
-            logits.float(), size, mode='bilinear', align_corners=corners
-        )
+        maps = interpolate(logits.float(), size, mode='bilinear', align_corners=corners)
         return maps.softmax(1)
 
     def meet_teachers(self, teachers: Sequence[nn.Module]) -> None:

@@ -126,12 +126,14 @@ class Task(ABC):
 
     @classmethod
     @abstractmethod
-    def scores(cls, model: Any, inputs: Tensor) -> Any:
+    def scores(cls, model: Any, inputs: Tensor, data_samples: Any) -> Any:
         """Return the probabilities that a model predicts.
 
         Args:
             model (BaseModel): The model, in evaluation mode.
             inputs (Tensor): Preprocessed images, shape (N, channels, H, W).
+            data_samples (list, optional): The toolbox's data samples, if there are
+                any; predictions may be added to them.
 
         Returns:
             Tensor: Shape (N, C, ...). Anything else if it predicts something else.

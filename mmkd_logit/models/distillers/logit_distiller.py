@@ -333,7 +333,8 @@ class LogitDistiller(BaseModel):
                 other than the softmax of the logits that are compared.
         """
         if not self._begun:
-            check_tap(type(self.task), self.student, self.logit_layer, inputs)
+            task_type, layer = type(self.task), self.logit_layer
+            check_tap(task_type, self.student, layer, inputs, data_samples)
         labels = self.task.read_labels(inputs, data_samples)
         teacher = self._ask_teacher(inputs, data_samples)
         with LogitTap(self._last_layer(), self.logit_layer) as tap:

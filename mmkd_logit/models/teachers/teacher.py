@@ -35,6 +35,8 @@ from mmkd_logit.rng import side_rng
 from mmkd_logit.tasks import check_prediction, refuse_detector, task_of
 
 _MISSING: Any = object()
+# Sigmoids of a trained model come below this value, logits above 0 hardly.
+_RARE = 0.01
 
 
 class _Wanted(NamedTuple):
@@ -410,12 +412,17 @@ class Teacher:
             self._match(shape[1])
         rows = logits.float()
         sums = rows.sum(1)
-        close = torch.allclose(sums, torch.ones_like(sums), atol=0.01)
-        if shape[1] > 1 and close and bool((rows >= 0).all()):
+        lowest, highest = rows.aminmax()
+        what = ''
+        if torch.allclose(sums, torch.ones_like(sums), atol=0.01):
+            what = 'rows sum to 1'
+        elif self.source in FILES and lowest < _RARE and highest <= 1:
+            what = 'values are from 0 to 1'
+        if shape[1] > 1 and lowest >= 0 and what:
             raise ValueError(
-                f'{self.name} gives probabilities: its rows sum to 1. Distillation '
-                'needs logits, before the softmax: name them with teacher.output, or '
-                'export the model without its softmax.'
+                f'{self.name} gives probabilities: its {what}. Distillation needs '
+                'logits, before the activation: name them with teacher.output, or '
+                'export the model without its softmax or sigmoid.'
             )
 
     @torch.no_grad()
