@@ -2,15 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import nn
 
 from mmkd_logit.tasks.classification import ClassificationTask
 from mmkd_logit.tasks.logit_layer import last_layers, layer_channels
+from mmkd_logit.tasks.prediction import check_prediction, check_tap
 from mmkd_logit.tasks.segmentation import SegmentationTask
 from mmkd_logit.tasks.task import Task
 
 # Tried in this order; the last accepts every other model.
 TASKS: tuple[type[Task], ...] = (SegmentationTask, ClassificationTask)
+
+# Parts of detectors in OpenMMLab's packages and in torchvision, and those packages.
+_OF_DETECTORS = ('bbox_head', 'panoptic_head', 'roi_head', 'roi_heads', 'rpn_head')
+_DETECTION = ('mmdet', 'mmdet3d', 'mmrotate', 'mmyolo')
+
+
+def refuse_detector(model: nn.Module | Mapping[str, Any], who: str) -> None:
+    """Refuse a detector.
+
+    Args:
+        model (nn.Module | dict): A model, or its config.
+        who (str): Its name, for the message.
+
+    Raises:
+        ValueError: If it is a detector.
+    """
+    if isinstance(model, Mapping):
+        parts, types = set(model), [str(model.get('type'))]
+    else:
+        parts = {name for name, _ in model.named_children()}
+        types = [f'{base.__module__}.' for base in type(model).__mro__]
+    packages = {name.partition('.')[0] for name in types if '.' in name}
+    if parts.intersection(_OF_DETECTORS) or packages.intersection(_DETECTION):
+        raise ValueError(
+            f'{who} is a detector, which cannot be distilled yet: student and teacher '
+            'must be classifiers of images or semantic segmentors.'
+        )
 
 
 def task_of(model: nn.Module) -> type[Task]:
@@ -36,7 +67,7 @@ def find_logit_layer(model: nn.Module, name: str | None = None) -> str:
 
     Raises:
         ValueError: If there is no such layer or more than one, or if a decode head
-            classifies masks or has one channel for two classes.
+            classifies masks.
         TypeError: If the named layer is neither a Linear nor a Conv2d.
     """
     if name is None:
@@ -57,9 +88,12 @@ __all__ = [
     'ClassificationTask',
     'SegmentationTask',
     'Task',
+    'check_prediction',
+    'check_tap',
     'find_logit_layer',
     'last_layers',
     'layer_channels',
+    'refuse_detector',
     'task_of',
     'task_of_scope',
 ]

@@ -13,6 +13,8 @@ from mmkd_logit.tasks.logit_layer import LogitLayer, last_layers, layer_channels
 from mmkd_logit.tasks.task import Task, collect, rows_of_teachers, to_device
 from mmkd_logit.tasks.unlabelled import admit_unlabelled, has_label
 
+_MULTI_LABEL = 'MultiLabelClsHead'
+
 
 class ClassificationTask(Task):
     """One label, one feature vector and one row of logits per image."""
@@ -55,6 +57,41 @@ class ClassificationTask(Task):
             f"the distiller, such as logit_layer='head.fc'. The last layers of the "
             f'model are {last_layers(model)}.'
         )
+
+    @classmethod
+    def check_activation(cls, model: nn.Module, who: str) -> None:
+        """Refuse multi-label classifiers and regressors of mmpretrain.
+
+        A single-label head that is trained with a binary cross entropy still predicts
+        the softmax of its logits, and a multi-label head may be trained with a softmax,
+        on the soft labels of mixup: both are accepted.
+        """
+        head = getattr(model, 'head', None)
+        bases = _class_names(head)
+        loss = getattr(head, 'loss_module', None)
+        if 'RegressionHead' in bases:
+            what = 'numbers'
+        elif _MULTI_LABEL in bases and getattr(loss, 'use_sigmoid', True):
+            what = 'a sigmoid per class'
+        else:
+            return
+        raise ValueError(
+            f'{who} has a {type(head).__name__}, which predicts {what}, but the '
+            'losses here compare softmaxes over classes that exclude one another. '
+            'Use a single-label head such as LinearClsHead: multi-label classifiers '
+            'are not supported yet.'
+        )
+
+    @classmethod
+    def scores(cls, model: Any, inputs: Tensor, data_samples: Any) -> Any:
+        """Return the scores in its predictions, or else the softmax of its output."""
+        # Multi-label heads also serve to train a softmax on the soft labels of mixup.
+        if _MULTI_LABEL not in _class_names(getattr(model, 'head', None)):
+            samples = model(inputs, data_samples, mode='predict')
+            if isinstance(samples, list) and all('pred_score' in s for s in samples):
+                return torch.stack([sample.pred_score for sample in samples])
+        output = model(inputs, mode='tensor')
+        return output.float().softmax(1) if isinstance(output, Tensor) else output
 
     @classmethod
     def loader_defaults(cls, loader: dict, pin_memory: bool) -> dict:
@@ -133,3 +170,8 @@ class ClassificationTask(Task):
         for sample, score in zip(data_samples, scores):
             sample.set_pred_score(score).set_pred_label(score.argmax().detach())
         return list(data_samples)
+
+
+def _class_names(head: Any) -> set[str]:
+    """Return the names of a head's classes, which may be those of another scope."""
+    return {base.__name__ for base in type(head).__mro__}

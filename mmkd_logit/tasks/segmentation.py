@@ -49,18 +49,11 @@ class SegmentationTask(Task):
         """Return the ``conv_seg`` of the decode head, in a cascade of its last stage.
 
         Raises:
-            ValueError: Also if a decode head classifies masks or has one channel for
-                two classes.
+            ValueError: Also if a decode head classifies masks.
         """
         if not cls.fits(model):
             raise ValueError(f'{type(model).__name__} has no decode_head.')
         path, head = _last_head(model)
-        if getattr(head, 'out_channels', None) == 1:
-            raise ValueError(
-                f'{type(head).__name__} has one channel for two classes. Logit '
-                'distillation needs a logit for each class: set out_channels=2 and '
-                'use_sigmoid=False in decode_head.'
-            )
         if not isinstance(getattr(head, 'conv_seg', None), nn.Conv2d):
             raise ValueError(
                 f'{type(head).__name__} has no last layer that outputs a logit for '
@@ -69,6 +62,34 @@ class SegmentationTask(Task):
                 'a layer under another name, set logit_layer.'
             )
         return f'{path}.conv_seg'
+
+    @classmethod
+    def check_activation(cls, model: nn.Module, who: str) -> None:
+        """Refuse a decode head with one channel for two classes."""
+        head = _last_head(model)[1] if cls.fits(model) else None
+        if getattr(head, 'out_channels', None) == 1:
+            raise ValueError(
+                f'{who}: {type(head).__name__} has one channel for two classes. Logit '
+                'distillation needs a logit for each class: set out_channels=2 and '
+                'use_sigmoid=False in decode_head, and train it again. One channel is '
+                'not supported yet.'
+            )
+
+    @classmethod
+    def scores(cls, model: Any, inputs: Tensor, data_samples: Any) -> Any:
+        """Return the softmax of the logits that it predicts from, at image size."""
+        height, width = inputs.shape[-2:]
+        meta = dict(img_shape=(height, width), pad_shape=(height, width))
+        logits = model.encode_decode(inputs, [meta] * len(inputs))
+        return logits.float().softmax(1)
+
+    @classmethod
+    def scores_of(cls, model: Any, logits: Tensor, inputs: Tensor) -> Tensor:
+        """Resize the logits to image size as the decode head does."""
+        corners = _last_head(model)[1].align_corners
+        size = (inputs.shape[-2], inputs.shape[-1])
+        maps = interpolate(logits.float(), size, mode='bilinear', align_corners=corners)
+        return maps.softmax(1)
 
     def meet_teachers(self, teachers: Sequence[nn.Module]) -> None:
         """Remember how the teachers' own heads resize their maps."""

@@ -111,6 +111,48 @@ class Task(ABC):
             return getattr(model, 'num_classes', None)
         return layer_channels(model.get_submodule(layer))[1]
 
+    @classmethod
+    @abstractmethod
+    def check_activation(cls, model: nn.Module, who: str) -> None:
+        """Refuse a model whose predictions are no softmax over its classes.
+
+        Args:
+            model (nn.Module): The model.
+            who (str): Its name, for the message.
+
+        Raises:
+            ValueError: If it is such a model, such as a multi-label classifier.
+        """
+
+    @classmethod
+    @abstractmethod
+    def scores(cls, model: Any, inputs: Tensor, data_samples: Any) -> Any:
+        """Return the probabilities that a model predicts.
+
+        Args:
+            model (BaseModel): The model, in evaluation mode.
+            inputs (Tensor): Preprocessed images, shape (N, channels, H, W).
+            data_samples (list, optional): The toolbox's data samples, if there are
+                any; predictions may be added to them.
+
+        Returns:
+            Tensor: Shape (N, C, ...). Anything else if it predicts something else.
+        """
+
+    @classmethod
+    def scores_of(cls, model: Any, logits: Tensor, inputs: Tensor) -> Tensor:
+        """Return the probabilities that a model should predict, given its logits.
+
+        Args:
+            model (BaseModel): The model.
+            logits (Tensor): Shape (N, C, ...).
+            inputs (Tensor): Preprocessed images, shape (N, channels, H, W).
+
+        Returns:
+            Tensor: In the shape of :meth:`scores`.
+        """
+        return logits.float().softmax(1)
+
     def read_labels(self, inputs: Tensor, data_samples: Sequence[Any]) -> Any:
         """Return the labels of a batch, checked before anything is computed.
 

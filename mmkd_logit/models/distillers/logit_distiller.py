@@ -30,7 +30,13 @@ from mmkd_logit.modules.losses import LogitLoss, losses_of, touch
 from mmkd_logit.registry import MODELS
 from mmkd_logit.rng import side_rng
 from mmkd_logit.structures import LogitRows, LogitStrips
-from mmkd_logit.tasks import find_logit_layer, layer_channels, task_of
+from mmkd_logit.tasks import (
+    check_tap,
+    find_logit_layer,
+    layer_channels,
+    refuse_detector,
+    task_of,
+)
 from mmkd_logit.views import takes_views
 
 
@@ -111,11 +117,15 @@ class LogitDistiller(BaseModel):
         student = copy.deepcopy(dict(student))
         if data_preprocessor is not None:
             student.setdefault('data_preprocessor', data_preprocessor)
+        refuse_detector(student, 'The student')
         student_model = MODELS.build(student)
+        refuse_detector(student_model, 'The student')
         super().__init__(student_model.data_preprocessor, init_cfg)
         self.student = student_model
+        task = task_of(student_model)
+        task.check_activation(student_model, 'The student')
         self.logit_layer = find_logit_layer(student_model, logit_layer)
-        self.task = task_of(student_model)(student_model, resolution)
+        self.task = task(student_model, resolution)
         self.teacher = build_teacher(teacher, teacher_average)
         self._shows_views = takes_views(teacher)
         self.class_names: tuple[str, ...] | None = None
@@ -319,7 +329,12 @@ class LogitDistiller(BaseModel):
         Raises:
             RuntimeError: If the teacher's logits are not finite, or the student's
                 last layer does not run exactly once.
+            ValueError: In the first step, if teacher or student predict something
+                other than the softmax of the logits that are compared.
         """
+        if not self._begun:
+            task_type, layer = type(self.task), self.logit_layer
+            check_tap(task_type, self.student, layer, inputs, data_samples)
         labels = self.task.read_labels(inputs, data_samples)
         teacher = self._ask_teacher(inputs, data_samples)
         with LogitTap(self._last_layer(), self.logit_layer) as tap:

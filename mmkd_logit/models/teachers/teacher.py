@@ -32,8 +32,11 @@ from mmkd_logit.models.teachers.sources import (
     builder_of,
 )
 from mmkd_logit.rng import side_rng
+from mmkd_logit.tasks import check_prediction, refuse_detector, task_of
 
 _MISSING: Any = object()
+# Sigmoids of a trained model come below this value, logits above 0 hardly.
+_RARE = 0.01
 
 
 class _Wanted(NamedTuple):
@@ -250,6 +253,9 @@ class Teacher:
         with side_rng():
             found = builder_of(self.source)(request)
         module, self.classes = found.module, found.classes
+        network = getattr(module, 'network', module)
+        refuse_detector(network, self.name)
+        task_of(network).check_activation(network, self.name)
         if self.checkpoint is None and not self.pretrained:
             warnings.warn(f'{self.name} has random weights (checkpoint=None).')
             for value in module.state_dict().values():
@@ -312,6 +318,12 @@ class Teacher:
 
     def _match(self, their_classes: int | None) -> None:
         assert self._wanted is not None
+        if their_classes == 1:
+            raise ValueError(
+                f'{self.name} has one channel, which is read through a sigmoid. Logit '
+                'distillation needs a logit for each class: use a teacher with two '
+                'channels (out_channels=2 in mmseg). One channel is not supported yet.'
+            )
         index = match_classes(
             self.class_map,
             self.name,
@@ -358,7 +370,8 @@ class Teacher:
             TypeError: If the model returns anything but one tensor.
             ValueError: If it cannot run in ``dtype``, which was not noticed when it was
                 loaded because no suitable image size was known; if it takes no images
-                of this size, or returns something other than logits.
+                of this size, returns something other than logits, or predicts something
+                other than their softmax.
         """
         assert self.module is not None, 'Teacher.load() comes first.'
         assert self._forward is not None
@@ -373,6 +386,10 @@ class Teacher:
             )
         if not self._checked:
             self._check_logits(logits)
+            if isinstance(self.module, BaseModel):
+                task = task_of(self.module)
+                with self.precision.context(inputs.device):
+                    check_prediction(task, self.module, logits, inputs, self.name)
             self._checked = True
         if self._index is not None:
             self._index = self._index.to(logits.device)
@@ -395,12 +412,17 @@ class Teacher:
             self._match(shape[1])
         rows = logits.float()
         sums = rows.sum(1)
-        close = torch.allclose(sums, torch.ones_like(sums), atol=0.01)
-        if shape[1] > 1 and close and bool((rows >= 0).all()):
+        lowest, highest = rows.aminmax()
+        what = ''
+        if torch.allclose(sums, torch.ones_like(sums), atol=0.01):
+            what = 'rows sum to 1'
+        elif self.source in FILES and lowest < _RARE and highest <= 1:
+            what = 'values are from 0 to 1'
+        if shape[1] > 1 and lowest >= 0 and what:
             raise ValueError(
-                f'{self.name} gives probabilities: its rows sum to 1. Distillation '
-                'needs logits, before the softmax: name them with teacher.output, or '
-                'export the model without its softmax.'
+                f'{self.name} gives probabilities: its {what}. Distillation needs '
+                'logits, before the activation: name them with teacher.output, or '
+                'export the model without its softmax or sigmoid.'
             )
 
     @torch.no_grad()

@@ -435,6 +435,8 @@ def test_torchvision_refuses(student: BaseModel) -> None:
         Teacher(torchvision='resnet18', weights='IMAGENET').load(student)
     with pytest.raises(ValueError, match=r'no such model.*mean one of .*resnet18'):
         Teacher(torchvision='resnet_18', weights='IMAGENET1K_V1').load(student)
+    with pytest.raises(ValueError, match='made for ObjectDetection, but a teacher mus'):
+        Teacher(torchvision='retinanet_resnet50_fpn', checkpoint=None).load(student)
 
 
 # Files

@@ -247,3 +247,11 @@ def test_not_a_checkpoint(
     path.write_bytes(pickle.dumps({'a': 1}))
     with pytest.raises(ValueError):
         load(classifier(), str(path), student)
+
+
+def test_files_that_end_in_a_sigmoid() -> None:
+    teacher = Teacher(onnx='multi_label.onnx', preprocess='student')
+    logits = torch.tensor([[-6.0, 0.5, 7.0], [2.0, -4.0, -8.0]])
+    teacher._check_logits(logits)
+    with pytest.raises(ValueError, match='probabilities: its values are from 0 to 1'):
+        teacher._check_logits(logits.sigmoid())

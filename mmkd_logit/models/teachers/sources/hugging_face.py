@@ -59,6 +59,13 @@ def build(request: Request) -> Found:
         if not written:
             raise ValueError(f'{request.who} is a folder without a config.json.')
         kind = _kind(written, request)
+        problem = written.get('problem_type')
+        if problem not in (None, 'single_label_classification'):
+            raise ValueError(
+                f'{request.who} has problem_type={problem!r}: it predicts no softmax '
+                'over classes that exclude one another, which the losses here compare. '
+                'Multi-label classifiers are not supported yet.'
+            )
         network = _load(transformers, kind, request)
         told = _preprocessing(transformers, request)
     config = network.config

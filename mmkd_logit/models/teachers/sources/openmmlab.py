@@ -21,6 +21,7 @@ from mmkd_logit.models.settings import is_distiller
 from mmkd_logit.models.teachers.sources.source import Found, LogitModel, Request
 from mmkd_logit.registry import MODELS
 from mmkd_logit.released_names import match_names
+from mmkd_logit.tasks import refuse_detector
 
 
 def build(request: Request) -> Found:
@@ -39,6 +40,7 @@ def build(request: Request) -> Found:
         ValueError: If the checkpoint cannot be read or does not fit the model.
     """
     model = model_config(request.what)
+    refuse_detector(model, request.who)
     module, names = MODELS.build(model), None
     if request.checkpoint is not None:
         checkpoint = read_checkpoint(

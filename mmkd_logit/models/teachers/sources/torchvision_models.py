@@ -24,6 +24,8 @@ _REFUSED = {
     'weights_backbone': 'the weights are those of the whole model.',
     'pretrained': 'name the weights in teacher.weights.',
 }
+# Classes of the transforms of models that give logits of images.
+_TASKS = 'ImageClassification', 'SemanticSegmentation'
 # Arguments that torchvision itself sets when it loads its weights.
 _AS_TRAINED = dict(transform_input=True, aux_logits=True, init_weights=False)
 _OF_WEIGHTS = {'googlenet': _AS_TRAINED, 'inception_v3': _AS_TRAINED}
@@ -42,11 +44,17 @@ def build(request: Request) -> Found:
 
     Raises:
         ImportError: If torchvision is not installed.
-        ValueError: If there are no such model or weights, or a file does not fit.
+        ValueError: If there are no such model or weights, a file does not fit, or the
+            model is for another task.
     """
     models = import_extra('torchvision', 'onedl', request.who).models
     check_options(request, _REFUSED)
     choices = _weights_of_model(models, request)
+    if (made_for := type(choices.DEFAULT.transforms()).__name__) not in _TASKS:
+        raise ValueError(
+            f'{request.who} is made for {made_for}, but a teacher '
+            'must give logits of images: name a classifier or a semantic segmentor.'
+        )
     options = dict(request.options)
     weights, classes = None, None
     if request.pretrained:
