@@ -26,6 +26,26 @@ def leaves(settings: Any, key: str = '') -> Iterator[tuple[str, str]]:
         yield key, str(settings)
 
 
+def containers_in(settings: Any, key: str = '') -> Iterator[tuple[str, Any]]:
+    """Yield every dict and list of nested settings, an outer one before those in it.
+
+    Args:
+        settings (Any): Nested dicts and lists.
+        key (str): Prefix of the keys. Defaults to ''.
+
+    Yields:
+        tuple[str, dict | list]: Its key, such as ``'pipeline[0]'``, and itself.
+    """
+    if isinstance(settings, Mapping):
+        yield key, settings
+        for name, value in settings.items():
+            yield from containers_in(value, f'{key}.{name}' if key else str(name))
+    elif isinstance(settings, list | tuple):
+        yield key, settings
+        for index, value in enumerate(settings):
+            yield from containers_in(value, f'{key}[{index}]')
+
+
 def difference(here: Mapping[str, str], there: Mapping[str, str], most: int = 3) -> str:
     """Describe how settings differ from what they were; empty if they do not.
 

@@ -5,7 +5,13 @@ The modules are imported when a registry is first used.
 
 from __future__ import annotations
 
-from mmkd_logit.compat import INSTALL_HINT, check_stack, register_config_packages
+from mmkd_logit.compat import (
+    INSTALL_HINT,
+    check_stack,
+    name_unreadable_files,
+    register_config_packages,
+    silence_stack,
+)
 
 try:
     from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
@@ -14,13 +20,19 @@ try:
     from mmengine.registry import MODELS as MMENGINE_MODELS
     from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
     from mmengine.registry import Registry
+
+    from mmkd_logit.checkpoint import read_for_mmengine
 except ModuleNotFoundError as error:
     if error.name != 'mmengine':
         raise
     raise ModuleNotFoundError(INSTALL_HINT, name='mmengine') from error
 
+
 check_stack()
+silence_stack()
+name_unreadable_files()
 register_config_packages()
+read_for_mmengine()
 
 MODELS = Registry(
     'model',

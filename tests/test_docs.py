@@ -68,6 +68,7 @@ def help_of(tool: str) -> str:
     with (
         mock.patch.object(sys, 'argv', [tool, '--help']),
         mock.patch.object(sys, 'path', [str(path.parent), *sys.path]),
+        mock.patch('signal.signal'),
         redirect_stdout(said),
         pytest.raises(SystemExit) as end,
     ):

@@ -6,29 +6,19 @@
 If interrupted, the same command continues where it stopped.
 """
 
+from __future__ import annotations
+
 import argparse
-import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch.distributed as dist
-from mmengine.device import get_device
-from mmengine.dist import init_dist
-from rich.console import Console
-
-from mmkd_logit.apis import (
-    StoreSettings,
-    add_common_arguments,
-    check_data,
-    read_config,
-    store_logits,
-)
+from mmkd_logit.arguments import Parser, add_common_arguments
+from mmkd_logit.entry_point import resumable, run_tool
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(__doc__)
     add_common_arguments(parser)
     parser.add_argument('out', type=Path, help='folder to create')
     parser.add_argument(
@@ -66,13 +56,22 @@ def parse_args() -> argparse.Namespace:
         metavar='N',
         help="the teacher's batch size; defaults to that of training",
     )
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> None:
-    args = parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    import torch.distributed as dist
+    from mmengine.device import get_device
+    from mmengine.dist import init_dist
+    from rich.console import Console
+
+    from mmkd_logit.apis import StoreSettings, check_data, read_config, store_logits
+
     cfg = read_config(args)
+    if args.print_config:
+        print(cfg.pretty_text)
+        return
     if args.launcher == 'pytorch' and get_device() == 'cpu':
         dist.init_process_group('gloo')  # mmengine assumes a GPU
     elif args.launcher != 'none':
@@ -88,15 +87,12 @@ def main() -> None:
         args.batch_size,
     )
     # Lines that go to a file must not be wrapped at 80 columns.
-    store_logits(cfg, settings, Console(width=None if sys.stdout.isatty() else 120))
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    with resumable(lambda: 'Stopped. The same command continues from here.'):
+        store_logits(cfg, settings, console)
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
-        sys.exit('Stopped. The same command continues from here.')
+    run_tool(main)

@@ -4,40 +4,25 @@ A suite is a file in configs/suites, or the configs after --configs. Finished ru
 not trained again; interrupted runs are resumed.
 """
 
+from __future__ import annotations
+
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from mmengine.config import DictAction
-from rich.console import Console
-from rich.table import Table
+from mmkd_logit.arguments import KeyValues, Parser, parse_value
+from mmkd_logit.entry_point import resumable, run_tool
 
-from mmkd_logit.apis import next_steps
-from mmkd_logit.suites import (
-    Report,
-    Run,
-    StoreRun,
-    Suite,
-    make_slots,
-    plan_runs,
-    prepare_data,
-    read_suite,
-    suite_of_configs,
-    train_all,
-)
-from mmkd_logit.visualization import plot_curves, plot_seeds, read_curves, save
+if TYPE_CHECKING:
+    from mmkd_logit.suites import Report, Run, Suite
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(__doc__)
     what = parser.add_argument_group('what to compare')
     which = what.add_mutually_exclusive_group(required=True)
     which.add_argument('suite', nargs='?', help='a file, or a name in configs/suites')
@@ -56,7 +41,7 @@ def parse_args() -> argparse.Namespace:
     what.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=KeyValues,
         default={},
         metavar='KEY=VALUE',
         help='override settings of all configs, as train.py does',
@@ -112,7 +97,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--dry-run', action='store_true', help='only list what would run'
     )
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def read_choices(sweeps: Sequence[str]) -> dict[str, list[Any]]:
@@ -122,12 +107,14 @@ def read_choices(sweeps: Sequence[str]) -> dict[str, list[Any]]:
         key, _, values = sweep.partition('=')
         if not values:
             raise ValueError(f'--sweep {sweep}: write KEY=VALUE,VALUE.')
-        choices[key] = [DictAction._parse_iterable(v) for v in values.split(',')]
+        choices[key] = [parse_value(text) for text in values.split(',')]
     return choices
 
 
 def read_arguments(args: argparse.Namespace) -> Suite:
     """Read the suite, and apply the command line's changes."""
+    from mmkd_logit.suites import read_suite, suite_of_configs
+
     suite = read_suite(args.suite) if args.suite else suite_of_configs(args.configs)
     for name in ('seeds', 'metric', 'baseline'):
         if getattr(args, name) is not None:
@@ -184,6 +171,8 @@ def draw(
     curves: Sequence[str] | None,
 ) -> None:
     """Write the pictures, with one of curves if asked for."""
+    from mmkd_logit.visualization import plot_curves, plot_seeds, read_curves, save
+
     results = {line.name: line.values('last') for line in report.lines}
     of_teacher = report.teacher.values('last') if report.teacher else []
     teacher = of_teacher[0] if of_teacher else None
@@ -201,28 +190,57 @@ def draw(
     save(plot_curves(panels), out / 'curves.png', rows)
 
 
-def point_on(runs: Sequence[Run], picture: Path) -> None:
-    """Print where a student, its log and the picture are, and what to run next."""
-    for run in runs:
-        student = run.work_dir / 'student_last.pth'
-        if run.done and student.is_file():
-            tools = Path(sys.argv[0]).parent
-            config = run.work_dir / Path(run.row.config).name
-            log = run.work_dir / 'compare.log'
-            print(next_steps(tools, config, student, log, picture))
-            return
+def point_on(report: Report, runs: Sequence[Run], picture: Path) -> None:
+    """Print which student is the best, where its files are, and what to run next."""
+    from mmkd_logit.apis import next_steps
+
+    best = report.best_student({run.row.name for run in runs if not run.is_teacher})
+    if best is None:
+        return
+    line, seed = best
+    run = next(r for r in runs if (r.row.name, r.seed) == (line.name, seed))
+    student = run.work_dir / 'student_last.pth'
+    weights = student if student.is_file() else run.checkpoint()
+    if weights is None:
+        return
+    steps = next_steps(
+        tools=Path(sys.argv[0]).parent,
+        config=run.work_dir / Path(run.row.config).name,
+        weights=weights,
+        log=run.work_dir / 'compare.log',
+        picture=picture,
+    )
+    print(
+        f'the best student: {line.name}, seed {seed}, {report.metric} '
+        f'{line.results[seed].last:.2f} (over {len(line.results)} seeds: '
+        f'{mean(line.values("last")):.2f})\n{steps}'
+    )
 
 
-def main() -> int:
-    args = parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    import torch
+    from rich.console import Console
+    from rich.table import Table
+
+    from mmkd_logit.suites import (
+        Report,
+        StoreRun,
+        data_to_make,
+        make_slots,
+        plan_runs,
+        prepare_data,
+        train_all,
+    )
+
     gpus = [gpu for gpu in args.gpus.split(',') if gpu]
     if gpus and not torch.cuda.is_available():
         raise ValueError(f'--gpus {args.gpus}: torch sees no GPU on this machine.')
     slots = make_slots(args.jobs, args.threads, gpus, args.gpus_per_job)
     suite = read_arguments(args)
-    prepare_data(suite)
-    suite.check()
+    if not args.dry_run:
+        prepare_data(suite)
+    suite.check(lists_only=args.dry_run)
     stored = args.cache_teacher is not None
     runs = plan_runs(suite, args.work_dir, args.threads, stored)
     trained = [run.row for run in runs if run.is_teacher]
@@ -230,16 +248,15 @@ def main() -> int:
         if teacher not in trained:
             print(f'{teacher.name} is not trained: its students have a checkpoint')
     if args.dry_run:
+        for folder, command in data_to_make(suite).items():
+            print(f'{folder}: made first, by {" ".join(command[1:])}')
         list_runs(runs, len(slots))
         return 0
     settle_conflicts(runs, args.restart)
     # Avoid cutting lines that go to a file.
     console = Console(width=None if sys.stdout.isatty() else 120)
-    try:
+    with resumable(lambda: 'Stopped. The same command continues from here.'):
         failures = train_all(runs, slots, suite.metric, console)
-    except KeyboardInterrupt:
-        print('Stopped. The same command continues from here.')
-        return 130
     runs = [run for run in runs if not isinstance(run, StoreRun)]
     report = Report.of_runs(suite, runs, args.threads)
     out = args.out or args.work_dir / suite.name
@@ -259,7 +276,7 @@ def main() -> int:
     )
     if len(slots) > 1:
         print(f'times: with up to {len(slots)} runs at a time; do not compare them')
-    point_on(runs, out / 'table.png')
+    point_on(report, runs, out / 'table.png')
     if report.sources:
         print(f'published: {", ".join(report.sources)}')
     for name, reason in failures.items():
@@ -268,9 +285,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    try:
-        sys.exit(main())
-    except KeyError as error:
-        sys.exit(str(error.args[0]))  # Python would quote it
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(str(error))
+    run_tool(main)

@@ -4,23 +4,18 @@ Takes a distiller's config with its checkpoint or the exported student, or a pla
 config with the exported student. The teacher is not needed.
 """
 
+from __future__ import annotations
+
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import mmengine
-from mmengine.config import Config, ConfigDict
-from mmengine.dist import is_main_process
-from mmengine.model import is_model_wrapper
+from mmkd_logit.arguments import Parser, add_common_arguments
+from mmkd_logit.entry_point import run_tool
 
-from mmkd_logit.apis import (
-    add_common_arguments,
-    build_runner,
-    check_data,
-    load_weights,
-    read_config,
-)
-from mmkd_logit.engine.hooks.class_check_hook import check_same_classes, class_names
-from mmkd_logit.engine.hooks.teacher_check_hook import plain_metrics
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 def metrics_path(text: str) -> Path:
@@ -33,8 +28,8 @@ def metrics_path(text: str) -> Path:
     return path
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(__doc__)
     add_common_arguments(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument(
@@ -45,14 +40,16 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='average over the augmented images of tta_pipeline, as tta_model does',
     )
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def augment_images(cfg: Config, name: str) -> None:
     """Put the model into the ``tta_model``, and the ``tta_pipeline`` in place."""
+    from mmengine.config import ConfigDict
+
     missing = [key for key in ('tta_model', 'tta_pipeline') if key not in cfg]
     if missing:
-        raise SystemExit(
+        raise ValueError(
             f'--tta: {name} has no {" and no ".join(missing)}. Define tta_model, such '
             "as dict(type='SegTTAModel') or dict(type='AverageClsScoreTTA'), and "
             'tta_pipeline, the test pipeline with TestTimeAug, or inherit a config '
@@ -62,9 +59,20 @@ def augment_images(cfg: Config, name: str) -> None:
     cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
 
 
-def main() -> None:
-    args = parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    import mmengine
+    from mmengine.dist import is_main_process
+    from mmengine.model import is_model_wrapper
+
+    from mmkd_logit.apis import build_runner, check_data, load_weights, read_config
+    from mmkd_logit.engine.hooks.class_check_hook import check_same_classes, class_names
+    from mmkd_logit.engine.hooks.teacher_check_hook import plain_metrics
+
     cfg = read_config(args)
+    if args.print_config:
+        print(cfg.pretty_text)
+        return
     # The config dumped by a resumed run would load that run's latest checkpoint.
     cfg.load_from, cfg.resume = None, False
     # A FlexibleRunner builds the model too late for its weights to be loaded strictly.
@@ -88,4 +96,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

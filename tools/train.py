@@ -1,28 +1,23 @@
 """Train a model: a distiller, or any plain model of the toolboxes."""
 
+from __future__ import annotations
+
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mmengine.config import Config
-from mmengine.device import get_device
-from mmengine.dist import is_main_process
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmkd_logit.arguments import Parser, add_common_arguments
+from mmkd_logit.entry_point import resumable, run_tool
 
-from mmkd_logit.apis import (
-    add_common_arguments,
-    build_runner,
-    check_data,
-    check_resume,
-    next_steps,
-    read_config,
-)
-from mmkd_logit.checkpoint import read_checkpoint
-from mmkd_logit.engine import ExportStudentHook
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from mmengine.runner import Runner
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(__doc__)
     add_common_arguments(parser)
     parser.add_argument(
         '--resume',
@@ -39,27 +34,29 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='scale the learning rate with the total batch size of all processes',
     )
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def apply_args(cfg: Config, args: argparse.Namespace) -> None:
     """Apply the training arguments to the config."""
+    from mmengine.device import get_device
+
     if cfg.get('optim_wrapper') is None or cfg.get('train_dataloader') is None:
-        raise SystemExit(
+        raise ValueError(
             f'{args.config} has no optim_wrapper or no train_dataloader: it is meant '
             'for testing only.'
         )
     if args.amp:
         if get_device() == 'cpu':
-            raise SystemExit('--amp: mmengine supports mixed precision on GPUs only.')
+            raise ValueError('--amp: mmengine supports mixed precision on GPUs only.')
         kind = str(cfg.optim_wrapper.get('type'))
         ours = [name for name in ('GradAlign', 'DOT') if name in kind]
         prefix = f'mmkd_logit.{ours[0]}' if ours else ''
         cfg.optim_wrapper.type = f'{prefix}AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.auto_scale_lr:
-        if cfg.get('auto_scale_lr', {}).get('base_batch_size') is None:
-            raise SystemExit(
+        if (cfg.get('auto_scale_lr') or {}).get('base_batch_size') is None:
+            raise ValueError(
                 '--auto-scale-lr needs auto_scale_lr.base_batch_size in '
                 f'{args.config}, the batch size that its learning rate is meant for.'
             )
@@ -71,10 +68,14 @@ def apply_args(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def stopped(work_dir: str) -> str:
-    """Say how to go on after Ctrl-C."""
-    latest = find_latest_checkpoint(work_dir)
+    """Say how to go on after Ctrl-C or SIGTERM."""
+    from mmkd_logit.apis import latest_checkpoint
+
+    latest = latest_checkpoint(work_dir)
     if latest is None:
         return 'Stopped, before the first checkpoint was saved.'
+    if not Path(latest).is_file():  # mmengine removes the oldest one before it saves
+        return f'Stopped, while {latest} was being replaced: it cannot be resumed.'
     return f'Stopped. The same command with --resume continues from {latest}.'
 
 
@@ -102,6 +103,9 @@ def last_metrics(runner: Runner) -> dict[str, float]:
 
 def point_on(runner: Runner, args: argparse.Namespace) -> None:
     """Print where the student, log and picture are, and which commands to run next."""
+    from mmkd_logit.apis import next_steps
+    from mmkd_logit.engine import ExportStudentHook
+
     work_dir, log_dir = Path(runner.work_dir), Path(runner.log_dir)
     if any(isinstance(hook, ExportStudentHook) for hook in runner.hooks):
         weights = work_dir / 'student_last.pth'
@@ -121,28 +125,35 @@ def point_on(runner: Runner, args: argparse.Namespace) -> None:
     print(steps)
 
 
-def main() -> int:
-    args = parse_args()
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    from mmengine.dist import is_main_process
+
+    from mmkd_logit.apis import (
+        build_runner,
+        check_data,
+        check_resume,
+        latest_checkpoint,
+        read_config,
+    )
+
     cfg = read_config(args)
     apply_args(cfg, args)
+    if args.print_config:
+        print(cfg.pretty_text)
+        return 0
     check_data(cfg, ('train_dataloader', 'val_dataloader'))
     if cfg.resume:
-        checkpoint = cfg.get('load_from') or find_latest_checkpoint(cfg.work_dir)
+        checkpoint = cfg.get('load_from') or latest_checkpoint(cfg.work_dir)
         if checkpoint is not None:
             check_resume(checkpoint, cfg.model)
-    elif cfg.get('load_from'):
-        read_checkpoint(cfg.load_from)  # mmengine would run any code in it
-    runner = build_runner(cfg)
-    try:
+    with resumable(lambda: stopped(cfg.work_dir)):
+        runner = build_runner(cfg)
         runner.train()
-    except KeyboardInterrupt:
-        if is_main_process():
-            print(stopped(runner.work_dir))
-        return 130
     if is_main_process():
         point_on(runner, args)
     return 0
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run_tool(main)

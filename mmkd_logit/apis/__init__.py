@@ -1,7 +1,6 @@
 """Functions shared by the tools: configs, Runners, checkpoints and predictions."""
 
 from mmkd_logit.apis.config import (
-    add_common_arguments,
     check_data,
     check_resume,
     class_names_in,
@@ -10,8 +9,6 @@ from mmkd_logit.apis.config import (
     read_config,
 )
 from mmkd_logit.apis.models import (
-    add_model_argument,
-    add_samples_argument,
     build_model,
     count_parameters,
     is_segmentor,
@@ -23,14 +20,11 @@ from mmkd_logit.apis.models import (
     segment,
 )
 from mmkd_logit.apis.next_steps import next_steps
-from mmkd_logit.apis.runner import build_runner
+from mmkd_logit.apis.runner import build_runner, latest_checkpoint
 from mmkd_logit.apis.stored_logits import StoreSettings, store_logits
 
 __all__ = [
     'StoreSettings',
-    'add_common_arguments',
-    'add_model_argument',
-    'add_samples_argument',
     'build_model',
     'build_runner',
     'check_data',
@@ -39,6 +33,7 @@ __all__ = [
     'config_name',
     'count_parameters',
     'is_segmentor',
+    'latest_checkpoint',
     'load_model',
     'load_segmentors',
     'load_weights',

@@ -7,18 +7,46 @@ import ast
 import inspect
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import print_log
-from mmengine.registry import DATASETS, HOOKS
-from mmengine.runner import Runner
+from mmengine.optim import OptimWrapper
+from mmengine.registry import (
+    DATASETS,
+    HOOKS,
+    LOG_PROCESSORS,
+    LOOPS,
+    MODELS,
+    OPTIM_WRAPPERS,
+    PARAM_SCHEDULERS,
+    RUNNERS,
+    Registry,
+)
+from mmengine.runner import (
+    EpochBasedTrainLoop,
+    IterBasedTrainLoop,
+    LogProcessor,
+    Runner,
+    TestLoop,
+    ValLoop,
+)
+from torch.utils.data import DataLoader
 
 from mmkd_logit.checkpoint import read_checkpoint, weights_of
-from mmkd_logit.models.settings import check_keys, did_you_mean, is_distiller
+from mmkd_logit.errors import message_of
+from mmkd_logit.flat import containers_in, leaves
+from mmkd_logit.models.annotations import check_type
+from mmkd_logit.models.settings import (
+    check_keys,
+    did_you_mean,
+    is_distiller,
+    parameters_of,
+)
 from mmkd_logit.tasks import TASKS, task_of_scope
 
 # Keys of the distiller, and of the base that a pair is built from. At the top level of
@@ -34,39 +62,44 @@ _OF_THE_MODEL = (
     'task_loss_weight',
     'teacher',
 )
+LOADERS = 'train_dataloader', 'val_dataloader', 'test_dataloader'
+"""Keys of the data loaders."""
+# Keys of a part that mmengine does not pass on to its class, or builds first.
+_BUILT_FIRST: dict[str, Any] = {
+    '_scope_': Any,
+    'batch_sampler': dict | None,
+    'batch_size': int,
+    'collate_fn': dict | Callable,
+    'convert_to_iter_based': bool,
+    'dataset': dict,
+    'disable_subprocess_warning': bool,
+    'loss_scale': Any,
+    'num_batch_per_epoch': int | None,
+    'num_workers': int,
+    'optimizer': dict,
+    'paramwise_cfg': dict | None,
+    'pipeline': list,
+    'priority': Any,
+    'sampler': dict,
+    'seed': int | None,
+    'type': Any,
+    'worker_init_fn': dict | None,
+}
+# Types at the top level that Runners annotate less exactly.
+_EXACT_TYPES: dict[str, Any] = {
+    'custom_hooks': list[dict] | None,
+    'default_scope': str | None,
+    'test_evaluator': dict | list[dict] | None,
+    'val_evaluator': dict | list[dict] | None,
+}
 # What mmengine reads at the top level of a config.
 _OF_MMENGINE = (
     *(name for name in inspect.signature(Runner).parameters if name != 'cfg'),
     'custom_imports',
     'model_wrapper_cfg',
     'runner_type',
+    'strict_load',  # read by LoadFromHook
 )
-
-
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that training and testing share."""
-    parser.add_argument('config', help='config file')
-    parser.add_argument(
-        '--work-dir',
-        help='folder for logs and checkpoints; defaults to work_dirs/ and the path of '
-        'the config below configs/, or else its folder and name',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override settings of the config, such as '
-        'optim_wrapper.optimizer.lr=0.05; lists as key="[a,b]", without spaces',
-    )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='how the processes were started',
-    )
-    # Older launchers pass the rank as an argument.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
 def read_config(args: argparse.Namespace) -> Config:
@@ -79,6 +112,7 @@ def read_config(args: argparse.Namespace) -> Config:
         Config: With ``work_dir`` and ``launcher`` set.
 
     Raises:
+        TypeError: If a part does not take a key, or its value has another type.
         ValueError: If a setting is in a place where it has no effect.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -92,14 +126,16 @@ def read_config(args: argparse.Namespace) -> Config:
         )
     _find_misspelt_names(cfg, args.cfg_options or ())
     if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+        _override(cfg, args.cfg_options)
+    _check_top_level(cfg)
     _refuse_dead_settings(cfg, args.cfg_options or ())
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / config_name(args.config))
+    check_parts(cfg)
     task = task_of_scope(cfg.get('default_scope'))
-    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+    for name in LOADERS:
         loader = cfg.get(name)
         if task is not None and loader is not None:
             defaults = task.loader_defaults(loader, pin_memory=get_device() != 'cpu')
@@ -204,6 +240,49 @@ def _find_misspelt_names(cfg: Config, options: Iterable[str]) -> None:
             )
 
 
+def _override(cfg: Config, options: Mapping[str, Any]) -> None:
+    try:
+        cfg.merge_from_dict(dict(options))
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f'{", ".join(options)} cannot be overridden: {message_of(error)}'
+        ) from error
+
+
+def _check_top_level(cfg: Config) -> None:
+    """Check the types of what mmengine reads at the top level, and find NaNs."""
+    for key, hint in _EXACT_TYPES.items():
+        check_type(hint, cfg.get(key), key)
+    runner = runner_class(cfg)
+    known = parameters_of(runner).keys() - _EXACT_TYPES.keys()
+    check_keys(runner, {k: v for k, v in cfg.items() if k in known}, '')
+    level = cfg.get('log_level', 'INFO')
+    if not isinstance(logging.getLevelName(level), int):
+        raise ValueError(f"log_level must be one such as 'INFO', but got {level!r}.")
+    for key, part in containers_in(cfg._cfg_dict):
+        if isinstance(part, Mapping) and {'mean', 'std'} <= part.keys():
+            for name in ('mean', 'std'):
+                check_type(float | list[float] | None, part[name], f'{key}.{name}')
+    for key, text in leaves(cfg._cfg_dict):
+        if text == 'nan':
+            raise ValueError(f'{key} is NaN.')
+
+
+def runner_class(cfg: Config) -> Any:
+    """Return the class of the Runner that a config asks for.
+
+    Args:
+        cfg (Config): The config.
+
+    Raises:
+        ValueError: If there is no such class.
+    """
+    name = cfg.get('runner_type', 'Runner')
+    if (runner := _class_of({'type': name}, RUNNERS, cfg)) is None:
+        raise ValueError(f'runner_type is {name!r}, which is not registered.')
+    return runner
+
+
 def _refuse_dead_settings(cfg: Config, options: Iterable[str]) -> None:
     """Refuse settings of a distiller at the top level of its config."""
     if not is_distiller(cfg.get('model') or {}):
@@ -252,7 +331,7 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
                 continue  # left to the dataset to check
             path = os.path.join(dataset.get('data_root') or '', folder or '')
             if path and '://' not in path and not Path(path).expanduser().exists():
-                kind = _dataset_type(dataset, cfg.get('default_scope'))
+                kind = dataset_type(dataset, cfg.get('default_scope'))
                 source = f' ({url})' if (url := getattr(kind, 'url', '')) else ''
                 raise FileNotFoundError(
                     f'The data folder {path!r} of {where} does not exist (looked in '
@@ -263,7 +342,7 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
 
 def _downloads(dataset: dict, scope: str | None) -> bool:
     """Return whether a dataset downloads itself, as CIFAR does."""
-    kind = _dataset_type(dataset, scope)
+    kind = dataset_type(dataset, scope)
     parameter = inspect.signature(kind).parameters.get('download') if kind else None
     return parameter is not None and dataset.get('download', parameter.default)
 
@@ -280,11 +359,12 @@ def _is_stored(dataset: dict) -> bool:
     return bool(backends - {None, 'disk', 'local'})
 
 
-def _dataset_type(dataset: dict, scope: str | None) -> type | None:
+def dataset_type(dataset: dict, scope: str | None) -> type | None:
+    """Return the class of a dataset's config; None if it names none that is known."""
     kind = dataset.get('type')
     if isinstance(kind, str):
         kind = DATASETS.get(kind if '.' in kind or not scope else f'{scope}.{kind}')
-    return kind
+    return kind if isinstance(kind, type) else None
 
 
 def class_names_in(cfg: Config) -> tuple[str, ...] | None:
@@ -300,7 +380,7 @@ def class_names_in(cfg: Config) -> tuple[str, ...] | None:
     dataset = (cfg.get('train_dataloader') or {}).get('dataset') or {}
     while dataset.get('dataset') is not None:  # a wrapper, such as RepeatDataset
         dataset = dataset['dataset']
-    kind = _dataset_type(dataset, cfg.get('default_scope'))
+    kind = dataset_type(dataset, cfg.get('default_scope'))
     names = getattr(kind, 'METAINFO', {}).get('classes') or ()
     count = (cfg.model.get('head') or {}).get('num_classes')
     changed = dataset.get('classes') or dataset.get('metainfo') or len(names) != count
@@ -330,39 +410,68 @@ def check_constructor(cfg: Config) -> None:
         )
 
 
-def check_hooks(cfg: Config) -> None:
-    """Check that every hook takes the keys of its config.
+def check_parts(cfg: Config) -> None:
+    """Check the keys of what a Runner consists of, and the types of their values.
+
+    Also of all parts of this package, wherever the config has them.
 
     Args:
-        cfg (Config): As :func:`read_config` returns it.
+        cfg (Config): The config.
 
     Raises:
-        TypeError: For the first key that a hook does not take.
+        TypeError: For the first key that a part does not take, or whose value has
+            another type.
     """
-    named = {
-        **{
-            f'default_hooks.{k}': v for k, v in (cfg.get('default_hooks') or {}).items()
-        },
-        **{
-            f'custom_hooks[{i}]': v for i, v in enumerate(cfg.get('custom_hooks') or ())
-        },
+    for key, settings, class_ in _parts_of(cfg):
+        for name, value in settings.items():
+            check_type(_BUILT_FIRST.get(name, Any), value, f'{key}.{name}')
+        if class_ is not None:
+            keys = {k: v for k, v in settings.items() if k not in _BUILT_FIRST}
+            if key == 'train_cfg':  # where it chooses the class
+                keys.pop('by_epoch', None)
+            check_keys(class_, keys, key)
+
+
+def _parts_of(cfg: Config) -> Iterator[tuple[str, Mapping[str, Any], Any]]:
+    """Yield the parts of a config: key, settings and class, None if unknown."""
+    by_epoch = (cfg.get('train_cfg') or {}).get('by_epoch', True)
+    training = EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop
+    classes = {
+        r'custom_hooks\[\d+\]': (HOOKS, None),
+        r'default_hooks\.\w+': (HOOKS, None),
+        r'log_processor': (LOG_PROCESSORS, LogProcessor),
+        r'optim_wrapper': (OPTIM_WRAPPERS, OptimWrapper),
+        r'param_scheduler(\[\d+\])*': (PARAM_SCHEDULERS, None),
+        r'test_cfg': (LOOPS, TestLoop),
+        r'train_cfg': (LOOPS, training),
+        r'val_cfg': (LOOPS, ValLoop),
+        r'(train|val|test)_dataloader': (None, DataLoader),
+        r'(train|val|test)_dataloader(\.dataset)+': (DATASETS, None),
+        r'randomness': (None, Runner.set_randomness),
     }
-    with HOOKS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
-        for where, settings in named.items():
-            kind = settings.get('type') if isinstance(settings, Mapping) else None
-            if isinstance(kind, str):
-                try:
-                    kind = registry.get(kind)
-                except RuntimeError:  # mmengine will refuse it, with its own message
-                    continue
-            if kind is None:
-                continue
-            keys = {
-                key: value
-                for key, value in settings.items()
-                if key not in ('type', '_scope_', 'priority')
-            }
-            check_keys(kind, keys, where)
+    for key, part in containers_in(cfg._cfg_dict):
+        if not isinstance(part, Mapping) or 'constructor' in part:
+            continue
+        for pattern, (registry, usual) in classes.items():
+            if re.fullmatch(pattern, key):
+                yield key, part, _class_of(part, registry, cfg) or usual
+        if str(part.get('type')).startswith('mmkd_logit.'):
+            ours = _class_of(part, MODELS, cfg) or _class_of(part, DATASETS, cfg)
+            yield key, part, ours
+
+
+def _class_of(
+    settings: Mapping[str, Any], registry: Registry | None, cfg: Config
+) -> Any:
+    """Return the class that settings name, None if they name none that is known."""
+    named = settings.get('type')
+    if registry is None or not isinstance(named, str):
+        return named if isinstance(named, type) else None
+    with registry.switch_scope_and_registry(cfg.get('default_scope')) as here:
+        try:
+            return here.get(named)
+        except RuntimeError:  # mmengine will refuse it, with its own message
+            return None
 
 
 def check_resume(path: str, model: Mapping[str, Any]) -> None:

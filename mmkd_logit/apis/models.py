@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import copy
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmkd_logit.apis.config import check_data
+from mmkd_logit.apis.key_at_fault import naming_key
 from mmkd_logit.checkpoint import class_names as classes_of
 from mmkd_logit.checkpoint import load_strictly, read_checkpoint, weights_of
 from mmkd_logit.engine.hooks.class_check_hook import class_names
@@ -38,49 +38,6 @@ from mmkd_logit.views import without_view_keys
 _TEACHER = 'teacher'
 # Parts of a distiller that its student does not need.
 _OF_THE_DISTILLER = ('losses.', 'aux_head.')
-
-
-def add_model_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model``.
-
-    Args:
-        parser (argparse.ArgumentParser): The tool's parser.
-    """
-    parser.add_argument(
-        '--model',
-        nargs=3,
-        action='append',
-        required=True,
-        metavar=('LABEL', 'CONFIG', 'CHECKPOINT'),
-        help='a plain model, or a distiller, whose student is used; with the word '
-        'teacher instead of a checkpoint, its teacher; can be given several times, '
-        'the teacher first',
-    )
-
-
-def add_samples_argument(parser: argparse.ArgumentParser, samples: int) -> None:
-    """Add ``--samples``.
-
-    Args:
-        parser (argparse.ArgumentParser): The tool's parser.
-        samples (int): Default number of images.
-    """
-    parser.add_argument(
-        '--samples',
-        type=_at_least_2,
-        default=samples,
-        metavar='N',
-        help='maximum number of images, drawn at random from the validation set, the '
-        f'same for all models; defaults to {samples}',
-    )
-
-
-def _at_least_2(text: str) -> int:
-    if not text.isdecimal() or int(text) < 2:
-        raise argparse.ArgumentTypeError(
-            f'must be an integer of 2 or more, but got {text!r}'
-        )
-    return int(text)
 
 
 def load_weights(
@@ -132,7 +89,8 @@ def build_model(cfg: Config) -> BaseModel:
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     if cfg.get('data_preprocessor') is not None:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    return MODELS.build(cfg.model)
+    with naming_key(cfg):
+        return MODELS.build(cfg.model)
 
 
 def load_model(config: str, checkpoint: str, label: str) -> tuple[Config, BaseModel]:
@@ -197,16 +155,15 @@ def load_segmentors(
         set of the first config.
 
     Raises:
-        SystemExit: If there are too few models, one is not a segmentor, or a label is
-            given twice.
-        ValueError: If a config whose teacher is requested has none.
+        ValueError: If there are too few models, one is not a segmentor, a label is
+            given twice, or a config whose teacher is requested has none.
     """
     if len(models) < least:
-        raise SystemExit('--model: name at least the teacher and a plain student.')
+        raise ValueError('--model: name at least the teacher and a plain student.')
     loaded: dict[str, Segmentor] = {}
     for label, config, checkpoint in models:
         if label in loaded:
-            raise SystemExit(f'Two models are called {label!r}. Rename one of them.')
+            raise ValueError(f'Two models are called {label!r}. Rename one of them.')
         as_teacher = checkpoint == _TEACHER
         cfg, model = (
             _distiller(config, label)
@@ -215,7 +172,7 @@ def load_segmentors(
         )
         plain: Any = getattr(model, 'student', model)
         if task_of(plain) is not SegmentationTask:
-            raise SystemExit(
+            raise ValueError(
                 f'{label} is a {type(model).__name__}, but must be a segmentor.'
             )
         if not loaded:
@@ -293,7 +250,7 @@ def predict_segmentors(
         IoU over the classes that occur and the accuracy, over all pixels of the images.
 
     Raises:
-        SystemExit: If there are fewer than two models, one is not a segmentor of two
+        ValueError: If there are fewer than two models, one is not a segmentor of two
             or more classes, or a label is given twice.
     """
     loaded, dataset = load_segmentors(models, least=2)
@@ -315,7 +272,7 @@ def predict_segmentors(
             found = model(sample)
             given = found.seg_logits.data.cpu().flatten(1)
             if given.shape != (classes, len(truth)) or classes < 2:
-                raise SystemExit(
+                raise ValueError(
                     f'{label} outputs logits of shape '
                     f'{tuple(found.seg_logits.data.shape)}, but the test set has '
                     f'{classes} classes and labels of shape '

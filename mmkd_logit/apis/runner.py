@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
 from typing import Any
 
+import mmengine
+import torch
 import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.registry import RUNNERS
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.runner import Runner
 
-from mmkd_logit.apis.config import check_constructor, check_hooks
+from mmkd_logit.apis.config import check_constructor, runner_class
+from mmkd_logit.apis.key_at_fault import naming_key
 from mmkd_logit.compat import MMENGINE_HOOKS
-from mmkd_logit.engine.hooks import ClassCheckHook
+from mmkd_logit.engine.hooks import ClassCheckHook, LoadFromHook
 from mmkd_logit.models.settings import is_distiller
 from mmkd_logit.views import takes_views, with_views
 
@@ -49,8 +54,8 @@ def _show_views(cfg: Config) -> None:
 def build_runner(cfg: Config) -> Runner:
     """Build the Runner; several processes also work without a GPU.
 
-    The training set shows views if the teacher's settings ask for them. Training starts
-    with a :class:`ClassCheckHook`.
+    The training set shows views if the teacher's settings ask for them. Every
+    run has a :class:`ClassCheckHook` and a :class:`LoadFromHook`.
 
     Args:
         cfg (Config): As :func:`read_config` returns it.
@@ -59,12 +64,10 @@ def build_runner(cfg: Config) -> Runner:
         Runner: A Runner of the type that the config asks for.
 
     Raises:
-        TypeError: If a hook has an unknown key.
         ValueError: If settings of the teacher, the optimizer or the hooks contradict
-            each other.
+            each other, or a part cannot be built. The message names its key.
     """
     check_constructor(cfg)
-    check_hooks(cfg)
     _show_views(cfg)
     _drop_hooks(cfg)
     if cfg.launcher == 'pytorch' and get_device() == 'cpu':
@@ -78,9 +81,100 @@ def build_runner(cfg: Config) -> Runner:
                 broadcast_buffers=False,
             )
         _take_plain_bn(cfg.model)
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    runner.register_hook(ClassCheckHook())
+    plain = runner_class(cfg)
+    with naming_key(cfg):
+        of_tools: Any = type(plain.__name__, (_OfTools, plain), {})
+        runner = of_tools.from_cfg(cfg)
+    for hook in (ClassCheckHook(), LoadFromHook()):
+        runner.register_hook(hook)
+    device = get_device()
+    runner.logger.info(
+        f'torch {torch.__version__}, mmengine {mmengine.__version__}, '
+        f'{torch.cuda.get_device_name() if device == "cuda" else device}, seed '
+        f'{runner.seed}; config and environment are in {runner.log_dir}'
+    )
     return runner
+
+
+def latest_checkpoint(work_dir: str | Path) -> str | None:
+    """Return the checkpoint that mmengine saved last in a work dir.
+
+    Args:
+        work_dir (str | Path): The folder, which may have been moved or copied since.
+
+    Returns:
+        str | None: None if there is none.
+    """
+    noted = _noted_checkpoint(work_dir)
+    return None if noted is None else _beside(work_dir, noted)
+
+
+def _noted_checkpoint(work_dir: str | Path) -> str | None:
+    note = Path(work_dir) / 'last_checkpoint'
+    return note.read_text().strip() if note.is_file() else None
+
+
+def _beside(work_dir: str | Path, path: str) -> str:
+    """Return the file of that name in the work dir, if there is one."""
+    inside = Path(work_dir).absolute() / Path(path).name
+    return str(inside) if inside.is_file() else path
+
+
+class _OfTools:
+    """What the tools add to mmengine's Runners."""
+
+    cfg: Config
+    logger: MMLogger
+    message_hub: MessageHub
+    work_dir: str
+    _load_from: str | None
+    _resume: bool
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """Build a logger that writes to the screen only what changes."""
+        logger = super().build_logger(*args, **kwargs)  # type: ignore[misc]
+        for handler in logger.handlers:
+            if not isinstance(handler, logging.FileHandler):
+                handler.addFilter(_is_for_the_screen)
+        return logger
+
+    def train(self) -> Any:
+        """Train; errors of what is built only now name its key."""
+        with naming_key(self.cfg):
+            return super().train()  # type: ignore[misc]
+
+    def test(self) -> Any:
+        """Test; errors of what is built only now name its key."""
+        with naming_key(self.cfg):
+            return super().test()  # type: ignore[misc]
+
+    def load_or_resume(self) -> None:
+        """Load or resume; the best checkpoints may have moved with the work dir."""
+        if self._resume is True and self._load_from is None:
+            self._load_from = latest_checkpoint(self.work_dir)
+            noted = _noted_checkpoint(self.work_dir)
+            if noted not in (None, self._load_from):
+                self.logger.info(
+                    f'{self.work_dir} was moved or copied: resuming from '
+                    f'{self._load_from}, not from {noted}.'
+                )
+        super().load_or_resume()  # type: ignore[misc]
+        known = self.message_hub.runtime_info
+        for key in [key for key in known if key.startswith('best_ckpt')]:
+            self.message_hub.update_info(key, _beside(self.work_dir, known[key]))
+
+
+# How what mmengine logs at the start of a run begins.
+_FOR_THE_FILE = (
+    'Config:\n',
+    'Distributed training is not used, all SyncBatchNorm',
+    'Hooks will be executed in the following',
+    f'\n{"-" * 60}',
+)
+
+
+def _is_for_the_screen(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(_FOR_THE_FILE)
 
 
 def _take_plain_bn(cfg: Any) -> None:

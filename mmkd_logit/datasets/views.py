@@ -103,12 +103,18 @@ class ViewDataset:
     def _item(self, passes: int, index: int) -> dict[str, Any]:
         view = passes % self.views
         seed_cpu(self.seed, view, index)
-        data = self.dataset[index]
+        data: dict[str, Any] = self.dataset[index]
         if self.store is not None:
             image = image_of(data) if self.check_images else None
             # This also brings the row into memory, for the process that trains.
             self.store.verify(view, index, image)
-        sample = data['data_samples']
+        sample = data.get('data_samples')
+        if sample is None:
+            raise ValueError(
+                'teacher.cache and teacher.views mark the data samples, but the '
+                f'pipeline gives {", ".join(data)} alone. Let it end with PackInputs '
+                'or PackSegInputs.'
+            )
         sample.set_field((view, index), IN_SAMPLE, field_type='metainfo')
         return data
 

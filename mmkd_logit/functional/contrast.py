@@ -270,16 +270,16 @@ def _one_positive(
 def direction(logits: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Return the rows divided by their norm, and the norms, shape (N, 1).
 
-    Rows whose norm is zero, or too small to divide by, become zeros.
+    A row of zeros stays one.
     """
-    shortest = 16 * torch.finfo(logits.dtype).tiny
+    least = torch.finfo(dtype).tiny
     wide = logits.detach().to(dtype)
     # Divide by the largest first: squares would overflow or underflow.
-    size = torch.linalg.vector_norm(wide, float('inf'), dim=1, keepdim=True)
-    unit = wide / size.clamp(min=shortest)
+    size = torch.maximum(wide.amax(1, keepdim=True), -wide.amin(1, keepdim=True))
+    size.clamp_(min=least)
+    unit = wide / size
     norm = torch.linalg.vector_norm(unit, dim=1, keepdim=True)
-    length = size * norm
-    return unit.mul_(torch.where(length >= shortest, 1 / norm, 0.0)), length
+    return unit.mul_(1 / norm.clamp(min=least)), size * norm
 
 
 def _query(

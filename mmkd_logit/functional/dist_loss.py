@@ -91,9 +91,10 @@ def dist_loss_over_ranks(
         agreement, in_row, classes = _go_over(soft)
         rows, mean, moments = classes.over_ranks(sum_over_ranks)
         some = rows.clamp(min=1)
-        # The rounding error of a class that does not vary.
-        least = some * (16 * torch.finfo(soft.dtype).eps * mean).square()
-        in_class, *to_class = _pearson(moments, (moments[:2] > least).all(0))
+        # A constant class varies by rounding: far less than by a step of float32, or by
+        # some steps of float64, in which sums are kept.
+        eps = max(torch.finfo(soft.dtype).eps / 100, 16 * torch.finfo(mean.dtype).eps)
+        in_class, *to_class = _pearson(moments, some * (eps * mean).square())
         total = beta * ranks * (len(student) - agreement) / some
         total = total + gamma * (1 - in_class.mean()) * (rows > 0)
         if not wants_grad:
@@ -103,11 +104,16 @@ def dist_loss_over_ranks(
         share = -gamma * ranks / student.shape[1]
         to_p, to_q = (x.mul_(share).to(soft.dtype) for x in to_class)
         mean_q, mean_p = mean.to(soft.dtype)
+        # What rounding leaves of the means counts if a class hardly varies.
+        rest_q, rest_p = (mean_q - mean[0]) * to_q, (mean_p - mean[1]) * to_p
+        start = (rest_q + rest_p).to(soft.dtype)
+        average = 1 / student.shape[1]
         for part, q, p in soft:
             row_p, row_q = in_row[:, part, None]
-            # Whatever is the same for all classes of a row vanishes in the softmax.
-            slope = (p - mean_p).mul_(to_p).addcmul_(p, row_p)
-            slope.addcmul_(q - mean_q, to_q).addcmul_(q, row_q)
+            slope = torch.addcmul(start, p - mean_p, to_p)
+            slope.addcmul_(q - mean_q, to_q)
+            # The last pass: p may be overwritten.
+            slope.addcmul_(p.sub_(average), row_p).addcmul_(q - average, row_q)
             grad[part] = soft.back(q, slope)
         return total * soft.one, grad
 
@@ -127,11 +133,13 @@ class _ClassMoments:
 
     def add(self, q: Tensor, p: Tensor) -> None:
         """Add rows of probabilities, shape (n, C)."""
-        mean = torch.stack([x.mean(0) for x in (q, p)]).double()
-        q, p = q - mean[0].to(q.dtype), p - mean[1].to(p.dtype)
-        off = mean - self.mean
+        rounded = torch.stack([x.mean(0) for x in (q, p)])
+        q, p = q - rounded[0], p - rounded[1]
+        rest = torch.stack([x.sum(0) for x in (q, p)]).double() / len(q)
+        off = rounded + rest - self.mean
         rows = self.rows + len(q)
-        self.moments += _products(q, p, 0) + _apart(off) * (self.rows * len(q) / rows)
+        self.moments += _products(q, p, 0) - _apart(rest) * len(q)
+        self.moments += _apart(off) * (self.rows * len(q) / rows)
         self.mean += off * (len(q) / rows)
         self.rows = rows
 
@@ -153,9 +161,9 @@ def _go_over(soft: SoftRows) -> tuple[Tensor, Tensor, _ClassMoments]:
     slopes = soft.one.new_empty(2, rows)
     moments = _ClassMoments(soft.student)
     for part, q, p in soft:
-        varies = torch.stack([x.amax(1) > x.amin(1) for x in (q, p)]).all(0)
+        # Exactly 0 in a constant row.
         products = _products(q - 1 / classes, p - 1 / classes, 1)
-        each, slopes[0, part], slopes[1, part] = _pearson(products, varies)
+        each, slopes[0, part], slopes[1, part] = _pearson(products)
         agreement += each.sum()
         moments.add(q, p)
     return agreement, slopes, moments
@@ -172,18 +180,21 @@ def _apart(off: Tensor) -> Tensor:
     return torch.stack([off[0] * off[0], off[1] * off[1], off[0] * off[1]])
 
 
-def _pearson(products: Tensor, varies: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _pearson(
+    products: Tensor, least: Tensor | float = 0.0
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return the correlations, and the factors of p and q in their gradient.
 
     Args:
         products (Tensor): Sums of q^2, p^2 and q p, where both are centred, (3, k).
-        varies (Tensor): Where both sides vary, booleans of shape (k,).
+        least (Tensor | float): Sums of squares, (2, k), up to which a side does not
+            vary. Defaults to 0.0.
 
     Returns:
         tuple[Tensor, Tensor, Tensor]: Shape (k,) each; 0 where a side does not vary.
     """
+    varies = (products[:2] > least).all(0)
     a, b = products[:2].sqrt()
-    varies = varies & (a > 0) & (b > 0)
     norm = a * b + _EPS
     each = torch.where(varies, products[2] / norm, 0.0)
     to_p = torch.where(varies, 1 / norm, 0.0)

@@ -50,8 +50,11 @@ def neural_collapse(
             \arg\min_c \|h_n - \mu_c\| \right]
 
     Every class counts the same, however many rows it has. Classes without rows are
-    left out, except in NC2 of the weights. More than D + 1 classes cannot form a
-    simplex in D dimensions: NC2 then cannot fall below
+    left out of all matrices and of :math:`C`; only NC2 of the weights is of all
+    classes. The weights of :math:`K` of :math:`C` classes are then not centred, so that
+    NC3 of a full collapse is not 0, but
+    :math:`\sqrt{2 - 2 \sqrt{(C K - C) / (C K - K)}}`. More than D + 1 classes cannot
+    form a simplex in D dimensions: NC2 then cannot fall below
     :math:`\sqrt{2 - 2 \sqrt{D / (C - 1)}}`.
 
     Source: https://arxiv.org/abs/2008.08186; NC2 as in
@@ -92,15 +95,12 @@ def neural_collapse(
     means = class_means - centre
     nearest = torch.cdist(features - centre, means).argmin(1)
     named = logits[:, present].argmax(1)
-    own = weight[present]
-    # Leaving classes out shifts the centre of the others.
-    own = own + (weight.mean(0) - own.mean(0))
     deviations = features - class_means[labels]
     return NeuralCollapse(
         nc1=_within_class_variability(deviations, means, labels, size),
         nc2_means=_distance_from_etf(means),
         nc2_weights=_distance_from_etf(weight),
-        nc3=float((_unit(own) - _unit(means)).norm()),
+        nc3=float((_unit(weight[present]) - _unit(means)).norm()),
         nc4=float((named == nearest).double().mean()),
     )
 

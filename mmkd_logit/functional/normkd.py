@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mmkd_logit.functional._checks import check_pair, check_positive
 from mmkd_logit.functional._closed_form import bound, closed_form_loss, scaled
+from mmkd_logit.functional.standardize import row_units
 
 
 def normkd_loss(student: Tensor, teacher: Tensor, tau: float = 2.0) -> Tensor:
@@ -71,11 +72,10 @@ def normkd_loss(student: Tensor, teacher: Tensor, tau: float = 2.0) -> Tensor:
 
 def _standardize_(logits: Tensor) -> Tensor:
     """Compute z-scores in place; return the standard deviations, shape (N, 1)."""
-    # Divide by the largest first: squares would overflow or underflow.
-    size = torch.linalg.vector_norm(logits, float('inf'), dim=1, keepdim=True)
-    logits.div_(size.clamp_(min=torch.finfo(size.dtype).tiny))
+    offset, unit = row_units(logits)
+    logits.div_(unit).sub_(offset)
     logits.sub_(logits.mean(1, keepdim=True))
     std = torch.linalg.vector_norm(logits, dim=1, keepdim=True)
     std.div_((logits.shape[1] - 1) ** 0.5)
     logits.mul_(torch.where(std > 0, std.reciprocal(), 0.0))
-    return std.mul_(size)
+    return std.mul_(unit)

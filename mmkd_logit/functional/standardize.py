@@ -39,12 +39,12 @@ def standardize(logits: Tensor) -> Tensor:
         tensor([[-1.,  0.,  1.],
                 [ 0.,  0.,  0.]])
     """
-    z, unit = _in_units(logits)
-    if len(z) == 0:  # torch would warn
-        return z
-    std, mean = torch.std_mean(z, dim=1, keepdim=True)
-    scale = (std + _EPS / unit).reciprocal()
-    return (z - mean) * torch.where(std > 0, scale, 0.0)
+    z, _, unit = _in_units(logits)
+    # Not a mean, for which some releases of torch keep the tensor that changes here.
+    centred = z.sub_(z.sum(1, keepdim=True) / z.shape[1])
+    std = _deviation(centred)
+    divisor = (std + _EPS / unit).masked_fill(std == 0, torch.inf)
+    return centred * divisor.reciprocal()
 
 
 def scale_by_std(logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -78,11 +78,13 @@ def scale_by_std(logits: Tensor) -> tuple[Tensor, Tensor]:
         tensor([[2.],
                 [0.]])
     """
-    z, unit = _in_units(logits)
-    if len(z) == 0:
-        return z, z.detach()[:, :1]
-    std = z.std(1, keepdim=True)
-    return z * torch.where(std > 0, std.reciprocal(), 0.0), std.detach() * unit
+    z, offset, unit = _in_units(logits)
+    # The deviation has the same gradient for any offset.
+    mean = z.detach().mean(1, keepdim=True)
+    centred = z.sub_(mean)
+    std = _deviation(centred)
+    scale = std.masked_fill(std == 0, torch.inf).reciprocal()
+    return (centred * scale).add_((offset + mean) * scale), std.detach() * unit
 
 
 def standardize_classes(
@@ -123,20 +125,47 @@ def standardize_classes(
             'logits must have the shape (rows, classes), but got '
             f'{tuple(logits.shape)}.'
         )
+    wide = logits.to(compute_dtype(logits))
+    rows: Tensor | int = max(1, len(wide))
     everywhere = sum_fn or (lambda part: part)
-    dtype = compute_dtype(logits)
+    if sum_fn is not None:
+        own = torch.full((1,), len(wide), dtype=torch.float64, device=wide.device)
+        rows = sum_fn(own).clamp(min=1)
     # Differences of quarters are finite; float64 holds the squares of any float32.
-    z = logits.to(dtype) / 4
-    own = torch.full((1,), len(z), dtype=torch.float64, device=z.device)
-    rows = everywhere(own).clamp(min=1)
-    mean = everywhere(z.sum(0, dtype=torch.float64)) / rows
-    z = z - mean.to(dtype)
+    mean = everywhere(wide.sum(0, dtype=torch.float64)) / (4 * rows)
+    rounded = mean.to(wide.dtype)
+    # What rounding leaves of the mean counts if a class hardly varies.
+    rest = (mean - rounded).detach_().to(wide.dtype)
+    z = torch.add(-rounded, wide, alpha=0.25).sub_(rest)
     variance = everywhere(z.double().square().sum(0)) / rows
-    return z * (variance + _BATCH_EPS / 16).rsqrt().to(dtype)
+    return z * (variance + _BATCH_EPS / 16).rsqrt().to(wide.dtype)
 
 
-def _in_units(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Divide each row by a power of two, in float32 or wider; return that too."""
+def row_units(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return an offset and a unit in which the deviations of a row lose no digits.
+
+    ``rows / unit - offset`` is 0 in a constant row, and otherwise of the order of 1.
+    The subtraction is exact where a row varies little.
+
+    Args:
+        rows (Tensor): Shape (N, C), in float32 or wider.
+
+    Returns:
+        tuple[Tensor, Tensor]: The smallest logit in units; and the unit, a power of
+        two. Shape (N, 1) each.
+    """
+    numbers = torch.finfo(rows.dtype)
+    low, high = rows.amin(1, keepdim=True), rows.amax(1, keepdim=True)
+    # Quarters, because the difference of large logits would overflow.
+    size = torch.sub(high / 4, low, alpha=0.25)
+    # The offset of a constant row must be finite, too.
+    size.add_(low.abs(), alpha=numbers.eps / 8).clamp_(min=numbers.tiny)
+    unit = size / torch.frexp(size).mantissa
+    return low / unit, unit
+
+
+def _in_units(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the rows in their units, in float32 or wider; and offsets and units."""
     check_logits('logits', logits)
     if logits.ndim != 2 or logits.shape[1] < 2:
         raise ValueError(
@@ -144,9 +173,12 @@ def _in_units(logits: Tensor) -> tuple[Tensor, Tensor]:
             f'got {tuple(logits.shape)}.'
         )
     z = logits.to(compute_dtype(logits))
-    # Quotients do not depend on the unit. A power of two keeps the squares of large
-    # logits finite, and changes no digit.
     with torch.no_grad():
-        size = z.abs().amax(1, keepdim=True).clamp(min=1.0)
-        unit = torch.ldexp(torch.ones_like(size), torch.frexp(size).exponent - 1)
-    return z / unit, unit
+        offset, unit = row_units(z)
+    return z.div(unit).sub_(offset), offset, unit
+
+
+def _deviation(centred: Tensor) -> Tensor:
+    """Return the standard deviations of rows with a mean of 0, shape (N, 1)."""
+    norm = torch.linalg.vector_norm(centred, dim=1, keepdim=True)
+    return norm / (centred.shape[1] - 1) ** 0.5

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmkd_logit.logit_store.records import LogitRecord, is_integer
+
 HEADER = 'header.json'
-FORMAT = 1
+FORMAT = 2
 # Measurements and their software versions: they can differ in the last digit.
 _MEASURED = ('made_with', 'metrics')
-_NEEDED = ('format', 'images', 'record', 'seed', 'sha256', 'views')
+# A sampler adds this to the index of an image for each view.
+_MOST_IMAGES = 2**40
+_MOST_BYTES = 2**26
 
 
 def plain_settings(value: Any, without: Sequence[str] = ('data_root',)) -> Any:
@@ -51,6 +55,18 @@ def header_text(header: Mapping[str, Any]) -> str:
     return json.dumps({**header, 'sha256': _checksum(header)}, indent=1) + '\n'
 
 
+def salt_of(header: Mapping[str, Any]) -> int:
+    """Return the salt of a store's checksums, so that no other store has its records.
+
+    Args:
+        header (Mapping[str, Any]): Its header.
+
+    Returns:
+        int: From 0 to 2**32 - 1.
+    """
+    return int(_checksum(identity_of(header))[:8], 16)
+
+
 def read_header(folder: Path) -> dict[str, Any]:
     """Read the header of a store.
 
@@ -61,29 +77,96 @@ def read_header(folder: Path) -> dict[str, Any]:
         dict[str, Any]: The header, without its checksum.
 
     Raises:
-        ValueError: If it is damaged, altered, or from another release.
+        ValueError: If it is damaged, altered, or from another release, or a value has a
+            type or range that the writer gives none.
     """
     path = folder / HEADER
+    header, promised, digest = None, None, None
     try:
-        header = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError):
+        # A pipe would be waited for, and a device has no end.
+        is_short = path.is_file() and path.stat().st_size <= _MOST_BYTES
+        header = json.loads(path.read_text(encoding='utf-8') if is_short else '')
+        if isinstance(header, dict):
+            promised = header.pop('sha256', None)
+            digest = _checksum(header)
+    except (OSError, ValueError, RecursionError):
         header = None
-    if not isinstance(header, dict) or any(key not in header for key in _NEEDED):
+    if promised is None or header is None or 'format' not in header:
         raise ValueError(
             f'{path} is missing, truncated or not the header of stored logits. Store '
             'the logits again with tools/cache_teacher.py.'
         )
     if header['format'] != FORMAT:
+        got = repr(header['format'])
         raise ValueError(
-            f'{folder} has the format {header["format"]}, but this release reads '
-            f'{FORMAT}. Store the logits again with tools/cache_teacher.py.'
+            f'{folder} has the format {got:.80}, but this release reads '
+            f'{FORMAT}. Remove it, and store the logits again with '
+            'tools/cache_teacher.py.'
         )
-    if header.pop('sha256') != _checksum(header):
+    if promised != digest:
         raise ValueError(
             f'{path} was altered: its checksum does not match, so what the logits '
             'belong to is unknown. Store them again with tools/cache_teacher.py.'
         )
+    for key, (is_valid, expected) in _VALUES.items():
+        if key not in header or not is_valid(header[key]):
+            got = repr(header[key]) if key in header else 'missing'
+            raise ValueError(
+                f'{path}: {key} must be {expected}, but is {got:.80}. No '
+                'tools/cache_teacher.py wrote this header; store the logits again.'
+            )
+    try:
+        LogitRecord.from_header(header['record'])
+    except ValueError as error:
+        raise ValueError(f'{path}: record: {error} Store the logits again.') from None
     return header
+
+
+def _is_count(value: Any) -> bool:
+    return is_integer(value) and 0 < value <= _MOST_IMAGES
+
+
+def _are_names(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, list) and all(isinstance(name, str) for name in value)
+    )
+
+
+def _are_numbers(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, dict)
+        and all(isinstance(v, float) or is_integer(v) for v in value.values())
+    )
+
+
+def _are_flags(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        flag is None or isinstance(flag, bool) for flag in value.values()
+    )
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+_COUNT = f'an integer from 1 to {_MOST_IMAGES:,}'
+_NAMES = 'a list of names, or null'
+# Of each value, what it may be.
+_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    'images': (_is_count, _COUNT),
+    'views': (_is_count, _COUNT),
+    'seed': (is_integer, 'an integer'),
+    'record': (_is_dict, 'an object'),
+    'dataset': (lambda value: value is None or _is_dict(value), 'an object, or null'),
+    'classes': (_are_names, _NAMES),
+    'normalization': (_is_dict, 'an object'),
+    'teacher': (_is_dict, 'an object'),
+    'teacher_weights': (lambda value: isinstance(value, str), 'a digest'),
+    'teacher_classes': (_are_names, _NAMES),
+    'traits': (_are_flags, 'an object of true, false or null'),
+    'metrics': (_are_numbers, 'an object of numbers, or null'),
+    'made_with': (_is_dict, 'an object'),
+}
 
 
 def _checksum(header: Mapping[str, Any]) -> str:

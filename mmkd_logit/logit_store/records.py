@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,9 @@ from torch import Tensor
 DTYPES = ('float32', 'float16')
 # Digest of the image, and checksum of the record.
 _TAIL = 8
+# NumPy has no larger records.
+_MOST_BYTES = 2**31
+_REST = ('rest', '<f4')
 
 
 class TopRows(NamedTuple):
@@ -70,49 +74,71 @@ class LogitRecord:
             raise ValueError(
                 f"dtype must be 'float32' or 'float16', but got {self.dtype!r}."
             )
+        sizes = self.shape
+        if (
+            not isinstance(sizes, tuple)
+            or not sizes
+            or not all(is_integer(size) and size > 0 for size in sizes)
+            or 4 * math.prod(sizes) >= _MOST_BYTES
+        ):
+            raise ValueError(
+                'shape must be that of the logits of one image, integers above 0 for '
+                f'less than {_MOST_BYTES:,} bytes, but got {sizes!r:.80}.'
+            )
         if self.top_k is None:
+            if self.tau is not None:
+                raise ValueError(f'tau is for top_k, but got {self.tau!r} without.')
             return
         if len(self.shape) > 1:
             raise ValueError(
                 'top_k keeps different classes at each pixel, so a map cannot be '
                 'resized. Store all logits of a segmentor.'
             )
-        if not 0 < self.top_k < self.shape[0] - 1:
+        if not is_integer(self.top_k) or not 0 < self.top_k < self.shape[0] - 1:
             raise ValueError(
                 f'top_k must be from 1 to {self.shape[0] - 2} for {self.shape[0]} '
-                f'classes, but got {self.top_k}.'
+                f'classes, but got {self.top_k!r}.'
             )
-        if self.tau is None or not self.tau > 0:
+        tau = None if isinstance(self.tau, bool) else self.tau
+        if not isinstance(tau, int | float) or not 0 < tau < math.inf:
             raise ValueError(
-                'top_k needs tau, the temperature of the loss, above 0, but got '
-                f'{self.tau}.'
+                'top_k needs tau, the temperature of the loss, a number above 0, but '
+                f'got {self.tau!r}.'
             )
 
     @classmethod
     def from_header(cls, record: Mapping[str, Any]) -> LogitRecord:
-        """Create the layout that a header describes."""
-        return cls(**{**record, 'shape': tuple(record['shape'])})
+        """Create the layout that a header describes.
+
+        Raises:
+            ValueError: If it describes none.
+        """
+        names = [field.name for field in fields(cls)]
+        if sorted(record) != sorted(names):
+            raise ValueError(f'the keys must be {names}, but are {list(record)}.')
+        shape = record['shape']
+        return cls(
+            **{**record, 'shape': tuple(shape) if isinstance(shape, list) else shape}
+        )
 
     def to_header(self) -> dict[str, Any]:
         """Return the layout as a header stores it."""
         return {**asdict(self), 'shape': list(self.shape)}
 
-    @property
-    def _fields(self) -> list[tuple[str, np.dtype, tuple[int, ...]]]:
+    @cached_property
+    def layout(self) -> np.dtype:
+        """Layout of the logits in bytes."""
         little = np.dtype(self.dtype).newbyteorder('<')
         if self.top_k is None:
-            return [('logits', little, self.shape)]
-        kind = '<u2' if self.shape[0] <= 2**16 else '<u4'
-        return [
-            ('values', little, (self.top_k,)),
-            ('indices', np.dtype(kind), (self.top_k,)),
-            ('rest', np.dtype('<f4'), ()),
-        ]
+            return np.dtype([('logits', little, self.shape)])
+        index = '<u2' if self.shape[0] <= 2**16 else '<u4'
+        kept = (self.top_k,)
+        return np.dtype([('values', little, kept), ('indices', index, kept), _REST])
 
     @property
     def payload(self) -> int:
         """Size of the logits in bytes."""
-        return int(sum(t.itemsize * np.prod(s, dtype=int) for _, t, s in self._fields))
+        return self.layout.itemsize
 
     @property
     def size(self) -> int:
@@ -147,17 +173,16 @@ class LogitRecord:
         parts: tuple[Tensor, ...] = (wide,)
         if self.top_k is not None:
             parts = top_rows(wide, self.top_k, self.tau or 1.0)
-        columns = []
-        for (_, dtype, _), part in zip(self._fields, parts):
+        rows = np.empty(len(wide), self.layout)
+        for name, part in zip(self.layout.names or (), parts):
             with np.errstate(over='ignore'):
-                values = np.ascontiguousarray(part.numpy().astype(dtype))
-            if dtype.kind == 'f' and not np.isfinite(values).all():
+                rows[name] = part.numpy()
+            if not np.isfinite(rows[name]).all():
                 raise ValueError(
                     f'The teacher gave a logit of {float(part.abs().max()):.3g}, which '
                     f"{self.dtype} cannot hold. Store with dtype='float32'."
                 )
-            columns.append(values.reshape(len(wide), -1).view(np.uint8))
-        return [row.tobytes() for row in np.concatenate(columns, axis=1)]
+        return [row.tobytes() for row in rows]
 
     def decode(self, payloads: Sequence[bytes | memoryview]) -> Tensor | TopRows:
         """Decode logits from bytes.
@@ -169,19 +194,14 @@ class LogitRecord:
             Tensor | TopRows: Logits of shape (N, C, ...) in ``dtype``; with ``top_k``,
             the largest.
         """
-        rows = np.empty((len(payloads), self.payload), np.uint8)
-        for row, payload in zip(rows, payloads):
-            row[:] = np.frombuffer(payload, np.uint8)
-        tensors, start = [], 0
-        for _, dtype, shape in self._fields:
-            length = dtype.itemsize * int(np.prod(shape, dtype=int))
-            part = np.ascontiguousarray(rows[:, start : start + length]).view(dtype)
-            start += length
-            part = part.reshape(len(rows), *shape)
-            if dtype.kind == 'u':
-                part = part.astype(np.int64)
-            tensors.append(torch.from_numpy(part))
-        return tensors[0] if self.top_k is None else TopRows(*tensors)
+        rows = np.frombuffer(bytearray().join(payloads), self.layout)
+        if self.top_k is None:
+            return torch.from_numpy(rows['logits'])
+        # Copies: the numbers of a record have no multiple of their size between them.
+        values, rest = (
+            torch.from_numpy(rows[key].copy()) for key in ('values', 'rest')
+        )
+        return TopRows(values, torch.from_numpy(rows['indices'].astype(np.int64)), rest)
 
 
 def top_rows(logits: Tensor, k: int, tau: float) -> TopRows:
@@ -200,14 +220,20 @@ def top_rows(logits: Tensor, k: int, tau: float) -> TopRows:
     return TopRows(values, indices, tau * (others / tau).logsumexp(1))
 
 
-def checksum(payload: bytes | memoryview, place: int) -> int:
+def checksum(payload: bytes | memoryview, position: int, salt: int) -> int:
     """Compute the checksum of a record; never 0, which marks an unwritten one.
 
     Args:
         payload (bytes): Logits and digest of the image.
-        place (int): Position of the record: the checksum is valid nowhere else.
+        position (int): Position of the record: the checksum is valid nowhere else.
+        salt (int): Number of the store: the checksum is valid in no other.
     """
-    return zlib.crc32(payload, place & 0xFFFFFFFF) or 1
+    return zlib.crc32(payload, (salt + position) & 0xFFFFFFFF) or 1
+
+
+def is_integer(value: Any) -> bool:
+    """Return whether a value is an integer, and no bool."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def digest_of_image(image: Tensor) -> int:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from torch import Tensor
 
 from mmkd_logit.flat import difference, leaves
-from mmkd_logit.logit_store.header import read_header
+from mmkd_logit.logit_store.header import read_header, salt_of
 from mmkd_logit.logit_store.records import LogitRecord, TopRows, checksum
 
 UNFINISHED = '.part'
-# A read maps this much around a record if the file is in the page cache.
-_AROUND = 2 * 2**16
-# Mapped bytes after which they are released; they stay in the page cache.
-_MOST_MAPPED = 32 * 2**20
 
 
 def view_file(folder: Path, view: int) -> Path:
@@ -26,10 +22,9 @@ def view_file(folder: Path, view: int) -> Path:
 
 
 class LogitStore:
-    """The logits of every image in every view, memory-mapped.
+    """The logits of every image in every view, read from files on demand.
 
-    Any number of processes can read a store at the same time. Each maps less than
-    100 MB of it, whatever its size.
+    Any number of processes can read a store at the same time.
 
     Args:
         folder (str | Path): Folder that ``tools/cache_teacher.py`` wrote.
@@ -56,22 +51,9 @@ class LogitStore:
         self.views: int = self.header['views']
         self.images: int = self.header['images']
         self.seed: int = self.header['seed']
-        self._maps: dict[int, mmap.mmap] = {}
-        self._mapped = 0
-        expected = self.record.size * self.images
+        self._salt = salt_of(self.header)
         for view in range(self.views):
-            path = view_file(self.folder, view)
-            size = path.stat().st_size if path.is_file() else 0
-            if size != expected:
-                raise ValueError(
-                    f'{path} has {size:,} bytes, but the header of the store promises '
-                    f'{expected:,}: it was truncated or replaced. Remove '
-                    f'{self.folder} and store the logits again.'
-                )
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Drop the maps: another process maps the files itself."""
-        return {**self.__dict__, '_maps': {}, '_mapped': 0}
+            self._open(view).close()
 
     def compare(self, here: Mapping[str, Any]) -> None:
         """Check that the logits belong to this run.
@@ -99,10 +81,11 @@ class LogitStore:
 
         Returns:
             Tensor | TopRows: Logits of shape (N, C, ...), or the largest.
+
+        Raises:
+            ValueError: If a file was truncated or replaced since the store was opened.
         """
-        payload = self.record.payload
-        rows = [self._record(*place)[:payload] for place in places]
-        return self.record.decode(rows)
+        return self.record.decode(self._read(places, self.record.payload))
 
     def verify(self, view: int, index: int, image: int | None = None) -> None:
         """Check that the logits of an image are intact, and belong to that image.
@@ -113,15 +96,16 @@ class LogitStore:
             image (int, optional): Digest of the image. Defaults to None: not compared.
 
         Raises:
-            ValueError: If the checksum or the digest does not match.
+            ValueError: If the checksum or the digest does not match, or the file was
+                truncated.
         """
-        found = self._record(view, index)
-        body, tail = found[:-4], int.from_bytes(found[-4:], 'little')
-        if checksum(body, view * self.images + index) != tail:
+        (record,) = self._read([(view, index)], self.record.size)
+        body, tail = record[:-4], int.from_bytes(record[-4:], 'little')
+        if checksum(body, view * self.images + index, self._salt) != tail:
             raise ValueError(
-                f'{view_file(self.folder, view)} was altered: the checksum of image '
-                f'{index} does not match. Remove {self.folder} and store the logits '
-                'again.'
+                f'{view_file(self.folder, view)} was altered, or belongs to another '
+                f'store: the checksum of image {index} does not match. Remove '
+                f'{self.folder} and store the logits again.'
             )
         if image is not None and int.from_bytes(body[-4:], 'little') != image:
             raise ValueError(
@@ -131,18 +115,33 @@ class LogitStore:
                 'teacher.check_images=False if the difference is harmless.'
             )
 
-    def _record(self, view: int, index: int) -> bytes:
-        if view not in self._maps:
-            with view_file(self.folder, view).open('rb') as file:
-                found = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            if hasattr(mmap, 'MADV_RANDOM'):
-                found.madvise(mmap.MADV_RANDOM)
-            self._maps[view] = found
-        start = index * self.record.size
-        record = self._maps[view][start : start + self.record.size]
-        self._mapped += self.record.size + _AROUND
-        if self._mapped > _MOST_MAPPED and hasattr(mmap, 'MADV_DONTNEED'):
-            for each in self._maps.values():
-                each.madvise(mmap.MADV_DONTNEED)
-            self._mapped = 0
-        return record
+    def _read(self, places: Sequence[tuple[int, int]], length: int) -> list[bytes]:
+        """Return so many bytes of some records."""
+        records = []
+        with ExitStack() as stack:
+            # Not mapped: if a mapped file is truncated, reading it ends the process.
+            files = {
+                view: stack.enter_context(self._open(view))
+                for view in {view for view, _ in places}
+            }
+            for view, index in places:
+                files[view].seek(index * self.record.size)
+                records.append(files[view].read(length))
+                if len(records[-1]) < length:
+                    raise ValueError(
+                        f'{view_file(self.folder, view)} ends within the logits of '
+                        f'image {index}: it was truncated while it was read.'
+                    )
+        return records
+
+    def _open(self, view: int) -> IO[bytes]:
+        path = view_file(self.folder, view)
+        size = path.stat().st_size if path.is_file() else 0
+        expected = self.record.size * self.images
+        if size != expected:
+            raise ValueError(
+                f'{path} has {size:,} bytes, but the header of the store promises '
+                f'{expected:,}: it was truncated or replaced. Remove {self.folder} and '
+                'store the logits again.'
+            )
+        return path.open('rb', buffering=0)

@@ -17,6 +17,7 @@ from mmkd_logit.logit_store.header import (
     header_text,
     identity_of,
     read_header,
+    salt_of,
 )
 from mmkd_logit.logit_store.records import LogitRecord, checksum
 from mmkd_logit.logit_store.store import UNFINISHED, view_file
@@ -46,6 +47,7 @@ class StoreWriter:
         self.views: int = header['views']
         self.images: int = header['images']
         self._text = header_text(header)
+        self._salt = salt_of(header)
         self._files: dict[int, int] = {}
         self._lock: IO[str] | None = None
         if self.folder.exists():
@@ -65,6 +67,11 @@ class StoreWriter:
                 f'{self.part} was begun as another store: {found}. Remove it to start '
                 'over, or name another folder.'
             )
+        for path in self.part.iterdir():
+            if not path.is_file():  # a pipe would be waited for
+                raise ValueError(
+                    f'{path} is no file. Remove {self.part} to start over.'
+                )
         self._text = header_text(began)
 
     @property
@@ -92,6 +99,7 @@ class StoreWriter:
         """Create the files at their full size, or reuse existing ones."""
         import fcntl  # missing on Windows, where the rest of the package works
 
+        barrier()  # all have looked for a store that was begun
         if is_main_process():
             if self.missing_size() > self.free_size():
                 raise OSError(
@@ -140,8 +148,8 @@ class StoreWriter:
                 file.seek(index * size)
                 found = file.read(size)
                 sealed = int.from_bytes(found[-4:], 'little')
-                place = view * self.images + index
-                if not sealed or checksum(found[:-4], place) != sealed:
+                position = view * self.images + index
+                if not sealed or checksum(found[:-4], position, self._salt) != sealed:
                     yield index
 
     def write(
@@ -160,8 +168,9 @@ class StoreWriter:
         rows = self.record.encode(logits)
         for (view, index), row, image in zip(places, rows, images):
             body = row + image.to_bytes(4, 'little')
-            sealed = checksum(body, view * self.images + index).to_bytes(4, 'little')
-            os.pwrite(self._file(view), body + sealed, index * self.record.size)
+            sealed = checksum(body, view * self.images + index, self._salt)
+            record = body + sealed.to_bytes(4, 'little')
+            os.pwrite(self._file(view), record, index * self.record.size)
 
     def _file(self, view: int) -> int:
         if view not in self._files:

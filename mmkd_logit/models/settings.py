@@ -9,7 +9,13 @@ from typing import Any
 
 from mmengine.registry import Registry
 
+from mmkd_logit.models.annotations import check_type
 from mmkd_logit.registry import MODELS
+
+# Packages whose annotations are exact, the first in all details.
+_ANNOTATED = 'mmkd_logit.', 'mmengine.', 'mmpretrain.', 'mmseg.', 'torch.'
+# Whose ``**kwargs`` are those of the next base.
+_PASSES_ON = 'mmengine.optim.scheduler.'
 
 
 def is_distiller(model: Mapping[str, Any]) -> bool:
@@ -70,6 +76,8 @@ def build_part(
         kind = settings['type']
         if isinstance(kind, str):
             kind = _look_up(here, kind, where)
+        if not callable(kind):
+            raise TypeError(f'{where}.type must be a name, but got {kind!r}.')
         check_keys(kind, keys, where)
         takes = parameters_of(kind)
         filled_in = {k: v for k, v in (known or {}).items() if k in takes}
@@ -79,6 +87,8 @@ def build_part(
             raise TypeError(f'{where}: {error}') from error
         except ValueError as error:
             raise ValueError(f'{where}: {error}') from error
+        except KeyError as error:
+            raise KeyError(f'{where}: {error.args[0]}') from error
 
 
 def _look_up(registry: Registry, kind: str, where: str) -> Callable:
@@ -107,13 +117,13 @@ def parameters_of(kind: Callable) -> dict[str, inspect.Parameter]:
         the accepted keys cannot be determined.
     """
     if not isinstance(kind, type):
-        return dict(inspect.signature(kind).parameters)
+        return {parameter.name: parameter for parameter in _parameters(kind)}
     found: dict[str, inspect.Parameter] = {}
     for base in kind.__mro__:
         if '__init__' not in vars(base):
             continue
         try:
-            _, *own = inspect.signature(vars(base)['__init__']).parameters.values()
+            _, *own = _parameters(vars(base)['__init__'])
         except (TypeError, ValueError):  # not written in Python, or not a function
             break
         for each in own:
@@ -122,14 +132,31 @@ def parameters_of(kind: Callable) -> dict[str, inspect.Parameter]:
         rest = [each.name for each in own if each.kind is each.VAR_KEYWORD]
         if rest in ([], ['unknown']):
             return found
-        if rest != ['common']:  # what it does with them is unknown
-            break
+        if rest != ['common'] and not base.__module__.startswith(_PASSES_ON):
+            break  # what it does with them is unknown
     anything = inspect.Parameter('kwargs', inspect.Parameter.VAR_KEYWORD)
     return {**found, 'kwargs': anything}
 
 
+def _parameters(function: Callable) -> list[inspect.Parameter]:
+    """Return the parameters of a function, with their annotations as types."""
+    names = getattr(function, '__globals__', {})
+    parameters = []
+    for parameter in inspect.signature(function).parameters.values():
+        hint = parameter.annotation
+        if isinstance(hint, str):
+            try:
+                hint = eval(hint, names)
+            except Exception:  # such as one that is imported for type checkers only
+                hint = parameter.empty
+        parameters.append(parameter.replace(annotation=hint))
+    return parameters
+
+
 def check_keys(kind: Callable, keys: Mapping[str, Any], where: str) -> None:
-    """Check that a class takes every key of its config, and raise otherwise.
+    """Check that a class takes every key of its config, with a value of its type.
+
+    The types are those that ``__init__`` annotates, here and in the toolboxes.
 
     Args:
         kind (Callable): The class. Its ``renamed`` may list keys of older releases,
@@ -138,11 +165,13 @@ def check_keys(kind: Callable, keys: Mapping[str, Any], where: str) -> None:
         where (str): Name of the setting, for the message.
 
     Raises:
-        TypeError: For the first unknown key.
+        TypeError: For the first key that is unknown, or has a value of another type.
     """
     known = parameters_of(kind)
-    for key in keys:
+    for key, value in keys.items():
+        key = str(key)
         if key in known:
+            _check_type(kind, known[key], value, f'{where}.{key}' if where else key)
             continue
         if key in (renamed := getattr(kind, 'renamed', {})):
             raise TypeError(
@@ -155,6 +184,18 @@ def check_keys(kind: Callable, keys: Mapping[str, Any], where: str) -> None:
             f'{where} has the unknown key {key!r}. {did_you_mean(key, known, 0.6)}'
             f'{getattr(kind, "__name__", kind)} takes {", ".join(known)}.'
         )
+
+
+def _check_type(
+    kind: Callable, parameter: inspect.Parameter, value: Any, key: str
+) -> None:
+    if value is parameter.default or not kind.__module__.startswith(_ANNOTATED):
+        return
+    strict = kind.__module__.startswith(_ANNOTATED[0])
+    hint: Any = parameter.annotation
+    if hint is parameter.empty and isinstance(parameter.default, int | float):
+        hint = type(parameter.default)
+    check_type(hint, value, key, strict)
 
 
 def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.92) -> str:

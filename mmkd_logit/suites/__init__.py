@@ -6,6 +6,7 @@ from mmkd_logit.suites.run import Run, StoreRun, plan_runs
 from mmkd_logit.suites.suite import (
     Row,
     Suite,
+    data_to_make,
     prepare_data,
     read_suite,
     suite_of_configs,
@@ -18,6 +19,7 @@ __all__ = [
     'Slot',
     'StoreRun',
     'Suite',
+    'data_to_make',
     'make_slots',
     'plan_runs',
     'prepare_data',

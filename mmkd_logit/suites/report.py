@@ -8,7 +8,7 @@ import json
 import math
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -189,6 +189,22 @@ class Report:
             return None
         gaps = [line.results[s].last - base.results[s].last for s in seeds]
         return mean(gaps), _half_interval(gaps)
+
+    def best_student(self, students: Collection[str]) -> tuple[Line, int] | None:
+        """Return the row with the largest mean of last values, and its best seed.
+
+        Args:
+            students (Collection[str]): Names of the rows to choose from.
+
+        Returns:
+            tuple[Line, int] | None: None if none of them is done.
+        """
+        done = [x for x in self.lines if x.results and x.name in students]
+        if not done:
+            return None
+        # Of equal rows the last one: the first is usually the plain student.
+        best = max(reversed(done), key=lambda line: mean(line.values('last')))
+        return best, max(best.results, key=lambda seed: best.results[seed].last)
 
     def intervals(self) -> dict[str, tuple[float, float]]:
         """Return the 95% interval of the mean, for rows with two or more seeds."""

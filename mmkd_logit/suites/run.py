@@ -182,7 +182,7 @@ class Run:
             options[key] = str(self.teacher.checkpoint())
         launch = [sys.executable]
         if processes > 1:
-            launch += ['-m', 'torch.distributed.run', '--standalone']
+            launch += ['-m', 'mmkd_logit.launch', '--standalone']
             launch += [f'--nproc_per_node={processes}']
         return [
             *(*launch, str(shipped_folder('tools') / tool), str(self.row.config)),

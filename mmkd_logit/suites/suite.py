@@ -17,15 +17,33 @@ from mmengine.config import Config, DictAction
 
 from mmkd_logit.apis import build_model, check_data, config_name, read_config
 from mmkd_logit.compat import shipped_folder
+from mmkd_logit.errors import is_mistake, message_of
+from mmkd_logit.models.annotations import find_misfit
 from mmkd_logit.models.settings import is_distiller, is_probe
 from mmkd_logit.tasks import task_of_scope
 
-# Keys of a suite file.
-_KEYS = ('baseline', 'metric', 'options', 'prepare', 'rows', 'seeds', 'teacher')
-# Keys of a row, and of a teacher the first three.
-_KEYS_OF_ROWS = ('config', 'options', 'published', 'teacher', 'baseline', 'student')
-# Keys of a student that a row probes.
-_KEYS_OF_STUDENTS = ('config', 'options', 'teacher')
+_Row = str | dict
+# Keys of a suite file, with their types.
+_KEYS: dict[str, Any] = {
+    'baseline': str | None,
+    'metric': str | None,
+    'options': dict,
+    'prepare': dict[str, list[str]],
+    'rows': dict[str, _Row],
+    'seeds': list[int],
+    'teacher': _Row | None,
+}
+# Keys of a row; of a teacher, and of a student that a row probes.
+_KEYS_OF_ROWS: dict[str, Any] = {
+    'config': str,
+    'options': dict,
+    'published': Any,
+    'teacher': _Row | None,
+    'baseline': str | None,
+    'student': _Row | None,
+}
+_KEYS_OF_TEACHERS = 'config', 'options', 'published'
+_KEYS_OF_STUDENTS = 'config', 'options', 'teacher'
 # Kinds of published numbers; 'value' if the paper does not say.
 _PUBLISHED = ('best', 'last', 'value')
 OF_TEACHERS = 'model.teacher.'
@@ -33,11 +51,6 @@ CACHE, CHECKPOINT, VIEWS = (
     f'{OF_TEACHERS}{name}' for name in ('cache', 'checkpoint', 'views')
 )
 OF_STUDENTS = 'model.checkpoint'
-# Metrics in percent that an evaluator of the toolboxes logs, by its type.
-_LOGGED = {
-    'Accuracy': ('accuracy/top1', 'accuracy/top5'),
-    'IoUMetric': ('aAcc', 'mIoU', 'mAcc'),
-}
 
 
 @dataclass(frozen=True)
@@ -84,8 +97,10 @@ class Row:
         )
         try:
             return read_config(arguments)
-        except (KeyError, ValueError, TypeError, FileNotFoundError) as error:
-            raise ValueError(f'Row {self.name!r}: {_said(error)}') from error
+        except Exception as error:
+            if not is_mistake(error):
+                raise
+            raise ValueError(f'Row {self.name!r}: {message_of(error)}') from error
 
 
 @dataclass(frozen=True)
@@ -221,8 +236,13 @@ class Suite:
         teacher = self.teacher and changed(self.teacher)
         return replace(self, rows=[changed(row) for row in self.rows], teacher=teacher)
 
-    def check(self) -> None:
+    def check(self, lists_only: bool = False) -> None:
         """Check, before any run starts, for errors that would end one at its start.
+
+        Args:
+            lists_only (bool): Whether the runs are only listed. Then no model is built,
+                which may download its weights, and the data may be missing. Defaults to
+                False.
 
         Raises:
             ValueError: If names or seeds repeat, a config cannot be read or built, a
@@ -249,9 +269,9 @@ class Suite:
                     f'{_listed(names)}.'
                 )
         for row in (*self.needed, *self.rows):
-            self._check_row(row, row.read())
+            self._check_row(row, row.read(), lists_only)
 
-    def _check_row(self, row: Row, cfg: Config) -> None:
+    def _check_row(self, row: Row, cfg: Config, lists_only: bool) -> None:
         if cfg.get('val_dataloader') is None or not cfg.get('val_evaluator'):
             raise ValueError(
                 f'Row {row.name!r} has no val_dataloader or no val_evaluator: nothing '
@@ -264,13 +284,17 @@ class Suite:
                 f'{_listed(logged)}: choose with metric, or --metric.'
             )
         as_arguments(row.options)
+        if lists_only:
+            return
         check_data(cfg, ('train_dataloader', 'val_dataloader'))
         try:
             build_model(cfg)
         except Exception as error:  # a bad config may raise anything
+            if not is_mistake(error):
+                raise
             raise ValueError(
                 f'The model of row {row.name!r} ({row.config}) cannot be built: '
-                f'{_said(error)}'
+                f'{message_of(error)}'
             ) from error
         if is_distiller(cfg.model):
             self._check_teacher(row, cfg)
@@ -385,13 +409,15 @@ def read_suite(name: str) -> Suite:
             f'{known}.'
         )
     cfg = Config.fromfile(str(path))
-    unknown = [key for key in cfg if key not in _KEYS and not key.startswith('_')]
+    settings = {k: v for k, v in cfg.items() if not k.startswith('_')}
+    unknown = [key for key in settings if key not in _KEYS]
     if unknown or not cfg.get('rows'):
         problem = f'has the unknown key {unknown[0]!r}' if unknown else 'has no rows'
         raise ValueError(
             f'The suite {path} {problem}. A suite takes {_listed(_KEYS)}, and its rows '
             "are a dict such as {'KD': '../kd/res34_res18_in1k.py'}."
         )
+    _check_types(settings, _KEYS, f'The suite {path}')
     rows = [_make_row(name, each, path) for name, each in cfg.rows.items()]
     teacher = cfg.get('teacher')
     suite = Suite(
@@ -435,16 +461,25 @@ def _row_of_file(
     return Row(name, path.resolve(), options or {})
 
 
+def _check_types(
+    settings: Mapping[str, Any], types: Mapping[str, Any], where: str
+) -> None:
+    for key, value in settings.items():
+        if misfit := find_misfit(types[key], value, key):
+            raise ValueError(f'{where}: {misfit}')
+
+
 def _make_row(
-    name: str, settings: Any, suite: Path, known: Sequence[str] = _KEYS_OF_ROWS
+    name: str, settings: Any, suite: Path, known: Iterable[str] = _KEYS_OF_ROWS
 ) -> Row:
     if isinstance(settings, str):
         settings = {'config': settings}
-    if not isinstance(settings, Mapping) or not {'config'} <= set(settings) <= {*known}:
+    if not {'config'} <= set(settings) <= {*known}:
         raise ValueError(
             f'Row {name!r} of {suite} must be the path of a config, or a dict with the '
             f'keys {_listed(known)}, where config is required, but is {settings!r}.'
         )
+    _check_types(settings, _KEYS_OF_ROWS, f'Row {name!r} of {suite}')
     options = _flat(settings.get('options', {}))
     row = _row_of_file(name, suite.parent / settings['config'], options)
     teacher, student = settings.get('teacher'), settings.get('student')
@@ -464,7 +499,7 @@ def _make_row(
 
 def _make_teacher(name: str | None, settings: Any, suite: Path) -> Row:
     """Make the row of a teacher; without a name, it is named after its config."""
-    row = _make_row(name or 'teacher', settings, suite, _KEYS_OF_ROWS[:3])
+    row = _make_row(name or 'teacher', settings, suite, _KEYS_OF_TEACHERS)
     return row if name else replace(row, name=f'teacher {row.config.stem}')
 
 
@@ -478,6 +513,8 @@ def _read_published(name: str, published: Any) -> dict[str, Any] | None:
             f"{_listed(_PUBLISHED)}, such as dict(best=71.97, source='LSKD'), but is "
             f'{published!r}.'
         )
+    types = {'source': str, **dict.fromkeys(_PUBLISHED, float)}
+    _check_types(published, types, f'published of row {name!r}')
     return dict(published)
 
 
@@ -497,11 +534,19 @@ def _usual_metric(row: Row) -> str:
 
 def _logged_by(evaluator: Any) -> list[str]:
     """Return the metrics that evaluators log; none if one of them is unknown."""
-    evaluators = evaluator if isinstance(evaluator, list | tuple) else [evaluator]
-    kinds = [str(each.get('type')).rpartition('.')[2] for each in evaluators]
-    if not all(kind in _LOGGED for kind in kinds):
-        return []
-    return [name for kind in kinds for name in _LOGGED[kind]]
+    logged: list[str] = []
+    for settings in evaluator if isinstance(evaluator, list | tuple) else [evaluator]:
+        name = str(settings.get('type')).rpartition('.')[2]
+        usual = settings.get('iou_metrics', ['mIoU']) == ['mIoU']
+        if name == 'Accuracy' and not {'prefix', 'thrs'} & settings.keys():
+            topk = settings.get('topk', 1)
+            many = [topk] if isinstance(topk, int) else topk
+            logged += [f'accuracy/top{k}' for k in many]
+        elif name == 'IoUMetric' and usual and 'prefix' not in settings:
+            logged += ['aAcc', 'mIoU', 'mAcc']
+        else:
+            return []
+    return logged
 
 
 def _flat(options: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
@@ -511,7 +556,7 @@ def _flat(options: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
         if isinstance(value, Mapping):
             found.update(_flat(value, f'{prefix}{key}.'))
         else:
-            found[prefix + key] = value
+            found[f'{prefix}{key}'] = value
     return found
 
 
@@ -562,25 +607,35 @@ def _listed(names: Iterable[str]) -> str:
     return ', '.join(names)
 
 
-def _said(error: BaseException) -> str:
-    """Return the message, without the quotes that a KeyError adds."""
-    return str(error.args[0]) if isinstance(error, KeyError) else str(error)
+def data_to_make(suite: Suite) -> dict[str, list[str]]:
+    """Return the data that a suite lacks, and the scripts that make it.
+
+    Args:
+        suite (Suite): The suite.
+
+    Returns:
+        dict[str, list[str]]: A command line for each folder that is missing and that a
+        config reads.
+    """
+    tools = shipped_folder('tools')
+    return {
+        folder: [sys.executable, str(tools / script), *arguments]
+        for folder, (script, *arguments) in suite.prepare.items()
+        # A download that failed may leave an empty folder.
+        if not any(Path(folder).glob('*')) and _is_read(folder, suite)
+    }
 
 
 def prepare_data(suite: Suite) -> None:
-    """Make the data of a suite where it is missing and a config reads it.
+    """Make the data that a suite lacks.
 
     Args:
         suite (Suite): The suite.
 
     Raises:
-        ValueError: If the script fails. The message has its output.
+        ValueError: If a script fails. The message has its output.
     """
-    for folder, (script, *arguments) in suite.prepare.items():
-        # A download that failed may leave an empty folder.
-        if any(Path(folder).glob('*')) or not _is_read(folder, suite):
-            continue
-        command = [sys.executable, str(shipped_folder('tools') / script), *arguments]
+    for folder, command in data_to_make(suite).items():
         result = subprocess.run(command, capture_output=True, text=True)
         if result.returncode != 0:
             raise ValueError(
@@ -590,5 +645,8 @@ def prepare_data(suite: Suite) -> None:
 
 def _is_read(folder: str, suite: Suite) -> bool:
     """Return whether a config reads its data from this folder."""
-    loaders = (row.read().train_dataloader for row in (*suite.needed, *suite.rows))
-    return any(loader.dataset.get('data_root') == folder for loader in loaders)
+    configs = (row.read() for row in (*suite.needed, *suite.rows))
+    loaders = (cfg.get('train_dataloader') or {} for cfg in configs)
+    return any(
+        loader.get('dataset', {}).get('data_root') == folder for loader in loaders
+    )

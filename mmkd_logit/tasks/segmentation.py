@@ -80,6 +80,8 @@ class SegmentationTask(Task):
 
     def meet_stored(self, traits: Mapping[str, Any]) -> None:
         """Remember how the teacher's own head resized its maps."""
+        if 'align_corners' not in traits:
+            raise ValueError('The stored logits are those of a classifier, not maps.')
         self.teacher_align_corners = [traits['align_corners']]
 
     def traits(self) -> dict[str, Any]:

@@ -24,7 +24,6 @@ from mmkd_logit.visualization.style import (
     line_style,
     make_panels,
     model_styles,
-    picture_path,
     printed,
     save,
 )
@@ -40,7 +39,6 @@ __all__ = [
     'log_files',
     'make_panels',
     'model_styles',
-    'picture_path',
     'plot_class_iou',
     'plot_comparison',
     'plot_correlation',

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import re
 import textwrap
@@ -25,7 +24,6 @@ _DASHES = '-', '--', '-.', ':'
 # added to a method precedes the method itself: 'KD + Kendall's tau' is not KD.
 _PLACES = {'teacher': 0, 'plain': 1, "kendall's": 5, 'mcld': 4, 'dhkd': 3, 'kd': 2}
 _FIRST_FREE = 2
-_FORMATS = '.png', '.pdf', '.svg'
 
 printed = rc_context(
     {
@@ -191,29 +189,6 @@ def mark_neutral(axis: Axes, value: float, text: str = '') -> None:
         color='0.4',
         fontsize=7,
     )
-
-
-def picture_path(text: str) -> Path:
-    """Parse the path of a picture on a command line.
-
-    Args:
-        text (str): The argument.
-
-    Returns:
-        Path: A file in an existing folder.
-
-    Raises:
-        argparse.ArgumentTypeError: If the folder does not exist, or the suffix is not
-            that of a picture.
-    """
-    path = Path(text)
-    if path.suffix.lower() not in _FORMATS:
-        raise argparse.ArgumentTypeError(
-            f'{text!r} must end with one of {", ".join(_FORMATS)}.'
-        )
-    if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f'the folder {path.parent} does not exist.')
-    return path
 
 
 def save(figure: Figure, out: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -9,7 +9,6 @@ import torch
 from mmengine.config import Config
 
 from mmkd_logit.apis import (
-    add_common_arguments,
     build_runner,
     check_data,
     check_resume,
@@ -17,7 +16,8 @@ from mmkd_logit.apis import (
     config_name,
     read_config,
 )
-from mmkd_logit.apis.config import check_constructor, check_hooks
+from mmkd_logit.apis.config import check_constructor, check_parts
+from mmkd_logit.arguments import add_common_arguments
 
 
 def config(scope: str, **dataset: object) -> Config:
@@ -147,12 +147,62 @@ def test_misspelt_keys_of_hooks(option: str, message: str) -> None:
     key, _, value = option.partition('=')
     cfg.merge_from_dict({key: ast.literal_eval(value)})
     with pytest.raises(TypeError, match=message):
-        check_hooks(cfg)
+        check_parts(cfg)
+
+
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
+        (
+            'train_dataloader=3',
+            'train_dataloader must be a dict or None',
+        ),
+        (
+            'train_dataloader.num_workers=x',
+            'num_workers must be an integer',
+        ),
+        ('train_dataloader.sampler=x', 'train_dataloader.sampler must be a dict, but'),
+        ('train_dataloader.dataset.pipeline=x', 'dataset.pipeline must be a list, but'),
+        ('optim_wrapper=x', 'optim_wrapper must be a dict or None'),
+        ('optim_wrapper.optimizer=3', 'optim_wrapper.optimizer must be a dict, but'),
+        ('param_scheduler.gamma=x', 'param_scheduler.gamma must be a finite number'),
+        (
+            'train_cfg.val_interval=[1]',
+            'val_interval must be an integer',
+        ),
+        (
+            'default_hooks.logger.interval=x',
+            'logger.interval must be an integer',
+        ),
+        ('model.student=x', "model.student must be a dict, but got 'x'"),
+        (
+            'model.kendall_tau_rows=0.5',
+            'kendall_tau_rows must be an integer',
+        ),
+        (
+            'data_preprocessor.mean=[x]',
+            r'mean\[0\] must be a finite number',
+        ),
+        ('randomness.seed=x', 'randomness.seed must be an integer or None, but got'),
+        ('load_from=3', 'load_from must be a string or None, but got 3'),
+        ('resume=x', "resume must be True or False, but got 'x'"),
+        ('log_level=loud', "log_level must be one such as 'INFO', but got 'loud'"),
+        ('optim_wrapper.optimizer.lr=nan', 'optim_wrapper.optimizer.lr is NaN'),
+        ('runner_type=x', "runner_type is 'x', which is not registered"),
+        (
+            'train_cfg.max_epochs.a=1',
+            'max_epochs.a cannot be overridden',
+        ),
+    ],
+)
+def test_values_of_another_type(option: str, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        read(DHKD, option)
 
 
 def test_hooks_of_the_configs_are_taken() -> None:
     for path in (DHKD, *sorted((DHKD.parents[1] / 'baseline').glob('*.py'))):
-        check_hooks(read(path))
+        check_parts(read(path))
 
 
 def test_options_of_the_model_are_taken() -> None:
@@ -232,12 +282,12 @@ def test_a_loader_without_workers_and_a_config_for_testing_only(tmp_path: Path) 
     path.write_text(
         "default_scope = 'mmpretrain'\nmodel = dict(type='ImageClassifier')\n"
         'optim_wrapper = None\ntrain_dataloader = None\n'
-        "test_dataloader = dict(dataset=dict(type='ImageNet'), pin_memory=7)\n"
+        "test_dataloader = dict(dataset=dict(type='ImageNet'), pin_memory=True)\n"
     )
     cfg = read(path)
     assert cfg.test_dataloader.persistent_workers is False
     assert cfg.test_dataloader.collate_fn == dict(type='default_collate')
-    assert cfg.test_dataloader.pin_memory == 7
+    assert cfg.test_dataloader.pin_memory is True
     check_constructor(cfg)
 
 

@@ -10,7 +10,8 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
 
-from mmkd_logit.apis import add_samples_argument, load_weights, predict_models
+from mmkd_logit.apis import load_weights, predict_models
+from mmkd_logit.arguments import add_samples_argument
 from mmkd_logit.datasets import Digits
 from mmkd_logit.models.distillers.predictions import sample_indices
 from mmkd_logit.registry import MODELS

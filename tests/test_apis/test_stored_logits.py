@@ -23,6 +23,7 @@ from mmkd_logit.apis import StoreSettings, build_model, build_runner, store_logi
 from mmkd_logit.logit_store import LogitStore, StoreWriter
 from mmkd_logit.models import LogitDistiller
 from mmkd_logit.models.distillers.student_config import student_config
+from mmkd_logit.models.teachers import stored as stored_module
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 # 50 images in batches of 16: the last of an epoch has 2.
@@ -408,6 +409,35 @@ def test_the_same_file_under_another_name(cwd: Path, cache: str) -> None:
     cfg.model.teacher.checkpoint = 'copy.pth'
     cfg.train_cfg.max_epochs = 1
     train(cfg)
+
+
+def test_a_checkpoint_that_is_not_here(
+    cwd: Path, cache: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is that of the store if it has the same name there, else a mistake."""
+    said: list[str] = []
+    monkeypatch.setattr(stored_module, 'print_log', lambda text, **_: said.append(text))
+
+    def load(checkpoint: str) -> None:
+        cfg = classification(cwd / 'x', dict(cache=cache))
+        cfg.model.teacher.checkpoint = checkpoint
+        build_model(cfg).load_teacher()
+
+    for missing in ('teecher.pth', 'gone/teacher.pth', 'https://x.org/teacher.pth'):
+        message = f'teacher.checkpoint is {missing}, which is not a file.* remove'
+        with pytest.raises(ValueError, match=message):
+            load(missing)
+    moved = Path('teacher.pth').rename('moved.pth')
+    try:
+        load('moved.pth')
+        assert len(said) == 1
+        load('teacher.pth')
+        assert 'cannot check that teacher.pth is teacher.pth' in said[1]
+        Path('other.pth').write_bytes(b'other')
+        with pytest.raises(ValueError, match='checkpoint.source is other.pth and was'):
+            load('other.pth')
+    finally:
+        moved.rename('teacher.pth')
 
 
 def test_a_cache_alone(cwd: Path, cache: str, live: Path) -> None:

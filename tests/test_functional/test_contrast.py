@@ -240,6 +240,41 @@ def test_many_small_logits_are_a_direction(dtype: torch.dtype, size: float) -> N
     assert error < 1e-3
 
 
+@every_loss
+@pytest.mark.parametrize('dtype', HALF_AND_SINGLE, ids=str)
+@pytest.mark.parametrize('size', [1.0, 9e-4, 6e-5, 2e-7])
+def test_the_size_of_a_key_does_not_count(
+    name: str, dtype: torch.dtype, size: float
+) -> None:
+    """As long as its dtype holds it: what is compared is in float32."""
+    student, teacher = (x.detach() for x in pair())
+    teacher = (size * teacher).to(dtype)
+    loss = losses(dtype=dtype)[name]
+    got, expected = [], []
+    for into, keys, queries in (
+        (got, teacher, student.float()),
+        (expected, teacher.double(), student),
+    ):
+        leaf = queries.clone().requires_grad_()
+        value = loss(leaf, keys)
+        into += [value.detach().double(), *torch.autograd.grad(value, leaf)]
+    torch.testing.assert_close(got[0], expected[0], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(got[1].double(), expected[1], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize('dtype', [*HALF_AND_SINGLE, torch.float64], ids=str)
+def test_a_direction_has_the_norm_1_or_0(dtype: torch.dtype) -> None:
+    numbers = torch.finfo(dtype)
+    sizes = [numbers.tiny * numbers.eps, numbers.tiny, 1.0, numbers.max]
+    rows = torch.tensor([[0, 0, 0], *([s, -s, s] for s in sizes)], dtype=dtype)
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    unit, length = contrast.direction(rows, wide)
+    sign = torch.tensor([1.0, -1.0, 1.0], dtype=wide) / 3**0.5
+    torch.testing.assert_close(unit[1:], sign.expand(4, 3))
+    assert not unit[0].any()
+    torch.testing.assert_close(length[2:4, 0], rows[2:4, 0].to(wide) * 3**0.5)
+
+
 def test_a_row_of_zeros_is_similar_to_nothing_and_moves_as_a_short_one() -> None:
     student, teacher = torch.zeros(2, 3, requires_grad=True), torch.eye(3)[:2]
     loss = sample_contrast_loss(student, teacher, tau=0.5)

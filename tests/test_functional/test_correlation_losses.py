@@ -243,3 +243,57 @@ def test_clear_errors_of_settings() -> None:
         dist_loss(logits, logits, beta=float('nan'))
     with pytest.raises(ValueError, match='taus must hold at least one temperature'):
         multi_temperature_kd_loss(logits, logits, ())
+
+
+def released_dist(s: Tensor, t: Tensor, beta: float, gamma: float) -> Tensor:
+    """As in the authors' code."""
+
+    def rho(x: Tensor, y: Tensor, dim: int) -> Tensor:
+        x, y = x - x.mean(dim, keepdim=True), y - y.mean(dim, keepdim=True)
+        return (x * y).sum(dim) / (x.norm(dim=dim) * y.norm(dim=dim) + 1e-8)
+
+    q, p = s.softmax(1), t.softmax(1)
+    return beta * (1 - rho(q, p, 1).mean()) + gamma * (1 - rho(q, p, 0).mean())
+
+
+@pytest.mark.parametrize('weights', [(1.0, 0.0), (0.0, 1.0)], ids=['row', 'class'])
+@pytest.mark.parametrize('shape', [(64, 2), (2, 2), (2, 10), (3, 3), (1, 2)])
+@pytest.mark.parametrize('std', [1e-5, 1e-3, 0.1, 3.0])
+@pytest.mark.parametrize('offset', [0.0, 20.0])
+def test_dist_in_float32_is_as_accurate_as_the_released_formula(
+    weights: tuple[float, float], shape: tuple[int, int], std: float, offset: float
+) -> None:
+    """Of two classes or rows, where the true gradient is nearly 0, and near ones."""
+    dim = 1 if weights[0] else 0
+    errors: dict[str, list[float]] = {'theirs': [0.0], 'mine': [0.0]}
+    largest = 0.0
+    for seed in range(10):
+        generator = torch.Generator().manual_seed(seed)
+        near = offset + std * torch.randn(shape, generator=generator)
+        far = 3 * torch.randn(shape, generator=generator)
+        for pair in ((near, far), (far, near), (near, far * std / 3)):
+            soft = [x.softmax(1) for x in pair]
+            if any((x.amax(dim) == x.amin(dim)).any() for x in soft):
+                continue  # ours has no gradient there, and theirs a huge one
+            wide = [x.double() for x in pair]
+            loss = partial(released_dist, beta=weights[0], gamma=weights[1])
+            _, expected = value_and_grad(loss, *wide)
+            largest = max(largest, expected.abs().max().item())
+            mine = partial(dist_loss, beta=weights[0], gamma=weights[1])
+            for name, form in (('theirs', loss), ('mine', mine)):
+                _, grad = value_and_grad(form, *pair)
+                errors[name].append((grad.double() - expected).abs().max().item())
+    assert max(errors['mine']) <= 10 * max(errors['theirs']) + 1e-7 * largest + 1e-9
+
+
+def test_dist_of_many_rows_alike_is_that_of_a_constant(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Means of a class that are rounded in parts do not make it vary."""
+    for rows in (10_000, 131_072):
+        for size in (2**18, 10_000):
+            monkeypatch.setattr(_closed_form, '_CPU_CHUNK', size)
+            student = torch.randn(1, 2).expand(rows, 2)
+            teacher = torch.randn(rows, 2)
+            value, grad = value_and_grad(partial(dist_loss, beta=0.0), student, teacher)
+            assert value == 1 and not grad.any()

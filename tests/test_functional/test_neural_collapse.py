@@ -97,7 +97,42 @@ def test_a_missing_class_is_left_out(missing: int) -> None:
     # The classifier may name the class; its nearest mean is not known.
     logits[:, missing] = 100
     nc = neural_collapse(features, logits, labels, frame)
-    assert nc == pytest.approx((0, 0, 0, 0, 1), abs=1e-12)
+    # The weights of four classes of five are not centred.
+    nc3 = math.sqrt(2 - 2 * math.sqrt((5 * 4 - 5) / (5 * 4 - 4)))
+    assert nc == pytest.approx((0, 0, 0, nc3, 1), abs=1e-12)
+
+
+@pytest.mark.parametrize('missing', [[], [4], [0, 2]])
+def test_equals_the_definition_on_the_classes_with_rows(missing: list[int]) -> None:
+    labels = torch.arange(5).repeat(6)
+    kept = torch.tensor([int(label) not in missing for label in labels])
+    present = [label for label in range(5) if label not in missing]
+    weight = torch.randn(5, 7, dtype=torch.float64) + 2
+    features = 3 * torch.randn(5, 7, dtype=torch.float64)[labels]
+    features, labels = (features + torch.randn(30, 7).double())[kept], labels[kept]
+    logits = features @ weight.T
+    nc = neural_collapse(features, logits, labels, weight)
+    h, w, y = features.numpy(), weight.numpy(), labels.numpy()
+    means = np.stack([h[y == label].mean(0) for label in present])
+    centred = means - means.mean(0)
+
+    def from_etf(rows: np.ndarray) -> float:
+        gram, etf = rows @ rows.T, np.eye(len(rows)) - 1 / len(rows)
+        return np.linalg.norm(gram / np.linalg.norm(gram) - etf / np.linalg.norm(etf))
+
+    unit = [each / np.linalg.norm(each) for each in (w[present], centred)]
+    nearest = np.linalg.norm(h[:, None] - means, axis=2).argmin(1)
+    named = logits.numpy()[:, present].argmax(1)
+    assert nc == pytest.approx(
+        (
+            by_definition(h, y),
+            from_etf(centred),
+            from_etf(w),
+            np.linalg.norm(unit[0] - unit[1]),
+            (nearest == named).mean(),
+        ),
+        rel=1e-9,
+    )
 
 
 def test_weights_that_are_no_frame() -> None:

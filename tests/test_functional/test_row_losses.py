@@ -206,6 +206,33 @@ def test_dkd_is_kd_where_beta_is_what_the_teacher_leaves() -> None:
             torch.testing.assert_close(got, expected, rtol=1e-11, atol=1e-14)
 
 
+@pytest.mark.parametrize('classes', [2, 5, 1000])
+@pytest.mark.parametrize(('offset', 'noise'), [(1e4, 0.01), (-5, 1e-3), (0, 1e-7)])
+def test_normkd_of_rows_that_hardly_vary(
+    classes: int, offset: float, noise: float
+) -> None:
+    """Also of two classes, where its true gradient is 0."""
+    for seed in range(10):
+        generator = torch.Generator().manual_seed(seed)
+        s = offset + noise * torch.randn(1, classes, generator=generator)
+        t = 3 * torch.randn(1, classes, generator=generator)
+        target = torch.zeros(1, dtype=torch.long)
+        if s.amax() == s.amin():
+            continue
+        for pair in ((s, t), (t, s)):
+            wide = [x.double() for x in pair]
+            expected, slopes = value_and_grad(partial(naive, 'normkd'), *wide, target)
+            value, grad = value_and_grad(LOSSES['normkd'], *pair, target)
+            variance = wide[1].var().item()
+            torch.testing.assert_close(
+                value.double(), expected, rtol=1e-4, atol=1e-6 * variance
+            )
+            rate = variance / wide[0].std().item()
+            torch.testing.assert_close(
+                grad.double(), slopes, rtol=1e-4, atol=2e-6 * rate
+            )
+
+
 def test_gkl_equals_the_sum_over_pairs() -> None:
     student, teacher = 5 * torch.randn(2, 4, 40, dtype=torch.float64)
     weight = torch.softmax(teacher / 100, 1)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmkd_logit.functional import (
     kd_loss,
+    normkd_loss,
     scale_by_std,
     standardize,
     standardize_classes,
@@ -55,6 +56,98 @@ def test_constant_rows_and_large_numbers_are_finite(dtype: torch.dtype) -> None:
     )
     assert logits.grad.isfinite().all()
     assert (logits.grad[:2] == 0).all()
+
+
+def deviations(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Deviations from the mean of a row, and their standard deviation, in float64."""
+    off = z.double() - z.double().mean(1, keepdim=True)
+    return off, (off.square().sum(1, keepdim=True) / (z.shape[1] - 1)).sqrt()
+
+
+def z_scores(z: Tensor) -> Tensor:
+    off, std = deviations(z)
+    return off / (1e-7 + std)
+
+
+DEFINITIONS: dict[str, tuple[Callable, Callable]] = {
+    'standardize': (
+        standardize,
+        lambda z: deviations(z)[0] / (1e-7 + deviations(z)[1]),
+    ),
+    'scale_by_std': (lambda z: scale_by_std(z)[0], lambda z: z / deviations(z)[1]),
+    'standardize_classes': (
+        standardize_classes,
+        lambda z: (z - z.mean(0)) / (z.var(0, unbiased=False) + 1e-5).sqrt(),
+    ),
+}
+
+
+def value_and_grad(scale: Callable, z: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    leaf = z.clone().requires_grad_()
+    value = scale(leaf)
+    (value * weight.to(value.dtype)).sum().backward()
+    return value.detach().double(), leaf.grad.double()
+
+
+@pytest.mark.parametrize('name', DEFINITIONS)
+@pytest.mark.parametrize('shape', [(1, 3), (1, 100), (6, 3), (6, 1000)])
+@pytest.mark.parametrize(
+    ('offset', 'noise', 'dtype'),
+    [
+        (0, 1, torch.float32),
+        (1e4, 1e-2, torch.float32),
+        (-1e4, 1.0, torch.float32),
+        (0.7, 1e-6, torch.float32),
+        (0, 1e-30, torch.float32),
+        (0, 1e30, torch.float32),
+        (1000, 1, torch.float16),
+        (0, 1e-4, torch.float16),
+        (100, 0.5, torch.bfloat16),
+    ],
+)
+def test_rows_that_hardly_vary_lose_no_digit(
+    name: str, shape: tuple[int, int], offset: float, noise: float, dtype: torch.dtype
+) -> None:
+    """Each number, however the mean of its row or class is rounded."""
+    generator = torch.Generator().manual_seed(2)
+    # No row or class is constant in the narrowest dtype.
+    steps = torch.randn(shape, generator=generator)
+    z = (offset + noise * (steps + 3 * steps.sign())).to(dtype)
+    weight = torch.randn(shape, generator=generator)
+    weight -= weight.mean(1, keepdim=True)
+    mine, definition = DEFINITIONS[name]
+    if name == 'standardize_classes' and (noise == 1e30 or len(z) == 1):
+        return  # the definition overflows, or is 0
+    value, grad = value_and_grad(mine, z, weight)
+    expected, slopes = value_and_grad(definition, z.double(), weight)
+    torch.testing.assert_close(value, expected, rtol=2e-6, atol=2e-6)
+    # The gradient in half precision, and that of a large offset, is itself rounded.
+    digits = max(torch.finfo(dtype).eps, 2e-6)
+    if name == 'scale_by_std':
+        digits *= 1 + abs(offset) / noise / 100
+    scale = slopes.abs().max().item()
+    torch.testing.assert_close(grad, slopes, rtol=0, atol=digits * scale)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize('shape', [(1, 2), (1, 7), (1, 1000), (5, 19)])
+def test_a_constant_row_becomes_zeros_and_gets_no_gradient(
+    shape: tuple[int, int], dtype: torch.dtype
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    teacher = torch.randn(shape, generator=generator)
+    for number in torch.randn(20, generator=generator):
+        constant = number.to(dtype).expand(shape)
+        for name in ('standardize', 'scale_by_std'):
+            value, grad = value_and_grad(DEFINITIONS[name][0], constant, teacher)
+            assert not value.any() and not grad.any()
+        _, std = scale_by_std(constant)
+        assert not std.any()
+        for pair in ((constant, teacher), (teacher, constant)):
+            leaf = pair[0].float().clone().requires_grad_()
+            loss = normkd_loss(leaf, pair[1].to(dtype))
+            loss.backward()
+            assert loss.isfinite() and not leaf.grad.any()
 
 
 def test_clear_errors() -> None:

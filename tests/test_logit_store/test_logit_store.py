@@ -1,11 +1,13 @@
 """What is stored is what is read, or there is an error."""
 
 import json
+import math
 import os
 import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from mmkd_logit.logit_store import (
     digest_of_image,
     plain_settings,
 )
+from mmkd_logit.logit_store.header import FORMAT, header_text
 from mmkd_logit.logit_store.writer import shutil as writers_shutil
 
 IMAGES, VIEWS = 7, 3
@@ -28,13 +31,20 @@ MakeHeader = Callable[..., dict]
 
 def make_header(record: LogitRecord, **changes: object) -> dict:
     return {
-        'format': 1,
+        'format': FORMAT,
         'images': IMAGES,
         'views': VIEWS,
         'seed': 4,
         'dataset': {'type': 'Mine', 'pipeline': [{'type': 'Crop', 'size': 8}]},
         'classes': ['a', 'b'],
+        'normalization': {'mean': [0.0]},
+        'teacher': {'model': {'type': 'A'}},
+        'teacher_weights': 'abc',
+        'teacher_classes': None,
+        'traits': {},
+        'metrics': None,
         'record': record.to_header(),
+        'made_with': {'torch': '2'},
         **changes,
     }
 
@@ -95,7 +105,7 @@ def test_reads_what_was_written(
         store.verify(view, index, 100 + index)
 
 
-def test_another_process_maps_the_files_itself(store: Path) -> None:
+def test_another_process_reads_the_files_itself(store: Path) -> None:
     first = LogitStore(store)
     row = first.read([(1, 3)])
     second = pickle.loads(pickle.dumps(first))
@@ -208,12 +218,153 @@ def test_altered_header(store: Path) -> None:
     path.write_text(json.dumps({**header, 'seed': 5}))
     with pytest.raises(ValueError, match=r'header\.json was altered'):
         LogitStore(store)
-    path.write_text(json.dumps({**header, 'format': 2}))
-    with pytest.raises(ValueError, match='has the format 2, but this release reads 1'):
-        LogitStore(store)
+    for other in (1, FORMAT + 1, [FORMAT]):
+        path.write_text(json.dumps({**header, 'format': other}))
+        message = re.escape(f'has the format {other}, but this release reads {FORMAT}')
+        with pytest.raises(ValueError, match=message):
+            LogitStore(store)
     path.write_text(path.read_text()[:-20])
     with pytest.raises(ValueError, match='missing, truncated or not the header'):
         LogitStore(store)
+
+
+@pytest.mark.parametrize('key', make_header(LogitRecord((10,))).keys() - {'format'})
+def test_every_value_of_a_header_is_checked(key: str, store: Path) -> None:
+    """Also of one whose checksum is right."""
+    wrong = {
+        'images': [0, -1, 7.0, '7', True, None, 2**40 + 1, 10**30],
+        'views': [0, -3, 2.5, '3', True, [3], 10**18],
+        'seed': ['4', 4.0, None, True],
+        'classes': ['ab', ['a', 1], {'a': 1}],
+        'teacher_classes': [0, [None]],
+        'teacher_weights': [None, 3],
+        'metrics': [3.0, {'top1': '99'}, {'top1': [1.0]}],
+        'traits': [None, {'align_corners': 'no'}],
+    }
+    header = json.loads((store / 'header.json').read_text())
+    del header['sha256']
+    others = [['x'], 'x', 5]
+    for value in wrong.get(key, others):
+        (store / 'header.json').write_text(header_text({**header, key: value}))
+        with pytest.raises(ValueError, match=rf'header\.json: {key} must be .* but is'):
+            LogitStore(store)
+    (store / 'header.json').write_text(
+        header_text({k: header[k] for k in header if k != key})
+    )
+    with pytest.raises(ValueError, match=f'{key} must be .*, but is missing'):
+        LogitStore(store)
+
+
+@pytest.mark.parametrize(
+    ('key', 'value'),
+    [
+        ('shape', None),
+        ('shape', 10),
+        ('shape', []),
+        ('shape', [0]),
+        ('shape', [-10]),
+        ('shape', ['10']),
+        ('shape', [10.0]),
+        ('shape', [[10]]),
+        ('shape', [2**29]),
+        ('shape', [10**30, 10**30]),
+        ('dtype', 'int8'),
+        ('dtype', 'object'),
+        ('dtype', ['float32']),
+        ('top_k', '3'),
+        ('top_k', 2.0),
+        ('top_k', True),
+        ('top_k', 10**30),
+        ('tau', 4.0),
+        ('keys', 1),
+    ],
+)
+def test_every_value_of_a_header_s_record_is_checked(
+    key: str, value: object, store: Path
+) -> None:
+    header = json.loads((store / 'header.json').read_text())
+    del header['sha256']
+    header['record'][key] = value
+    (store / 'header.json').write_text(header_text(header))
+    with pytest.raises(ValueError, match=rf'header\.json: record: .*\b{key}\b'):
+        LogitStore(store)
+
+
+@pytest.mark.parametrize('tau', [None, 0, -1.0, math.nan, math.inf, '4', True, [4.0]])
+def test_tau_of_top_k_is_checked(tau: object) -> None:
+    with pytest.raises(ValueError, match='top_k needs tau, .* a number above 0'):
+        LogitRecord((10,), top_k=2, tau=tau)
+
+
+@pytest.mark.parametrize(
+    'text', ['', '[]', '3', '{}', 'null', '"format"', '[' * 100_000, '{"a":' * 990]
+)
+def test_what_is_no_header(text: str, store: Path) -> None:
+    (store / 'header.json').write_text(text)
+    with pytest.raises(ValueError, match='missing, truncated or not the header'):
+        LogitStore(store)
+
+
+@pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='no named pipes')
+def test_a_pipe_is_not_waited_for(store: Path, tmp_path: Path) -> None:
+    opened = LogitStore(store)
+    for name in ('view_0001.bin', 'header.json'):
+        (store / name).unlink()
+        os.mkfifo(store / name)
+        with pytest.raises(ValueError, match=name.replace('.', r'\.')):
+            LogitStore(store)
+    with pytest.raises(ValueError, match=r'view_0001\.bin has 0 bytes'):
+        opened.read([(0, 1), (1, 1)])
+    part = write(tmp_path / 'other', LogitRecord((10,)), most=1)
+    part._lock.close()
+    (part.part / 'view_0002.bin').unlink()
+    os.mkfifo(part.part / 'view_0002.bin')
+    with pytest.raises(ValueError, match=r'view_0002\.bin is no file.*Remove'):
+        StoreWriter(tmp_path / 'other', make_header(LogitRecord((10,))))
+
+
+def test_truncated_while_it_is_read(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, path = LogitStore(store), store / 'view_0001.bin'
+    open_view = opened._open
+
+    def cut(view: int) -> IO[bytes]:
+        file = open_view(view)
+        os.truncate(path, path.stat().st_size - 1)
+        return file
+
+    with monkeypatch.context() as patch:
+        patch.setattr(opened, '_open', cut)
+        with pytest.raises(ValueError, match='ends within the logits of image 6'):
+            opened.verify(1, 6)
+    for read in (lambda: opened.read([(1, 0)]), lambda: opened.verify(1, 0)):
+        with pytest.raises(ValueError, match=r'view_0001\.bin has 335 bytes'):
+            read()
+
+
+def test_removed_while_it_is_read(store: Path) -> None:
+    opened = LogitStore(store)
+    (store / 'view_0001.bin').unlink()
+    opened.read([(0, 0)])
+    with pytest.raises(ValueError, match=r'view_0001\.bin has 0 bytes'):
+        opened.read([(0, 0), (1, 0)])
+
+
+def test_records_of_another_store_of_the_same_layout(tmp_path: Path) -> None:
+    record = LogitRecord((10,))
+    for name, changes in (('a', {}), ('b', {'seed': 5}), ('c', {'metrics': {'m': 1}})):
+        write(tmp_path / name, record, **changes).finish()
+    opened = LogitStore(tmp_path / 'a')
+    for view in range(VIEWS):
+        path = f'view_{view:04}.bin'
+        (tmp_path / 'a' / path).write_bytes((tmp_path / 'b' / path).read_bytes())
+    for store in (opened, LogitStore(tmp_path / 'a')):
+        with pytest.raises(ValueError, match='altered, or belongs to another store'):
+            store.verify(1, 2)
+    # Their header differs in measurements only: these are the same logits.
+    (tmp_path / 'a' / path).write_bytes((tmp_path / 'c' / path).read_bytes())
+    opened.verify(VIEWS - 1, 2, 102)
 
 
 def test_there_is_no_store(tmp_path: Path) -> None:
@@ -261,6 +412,24 @@ def test_images_of_several_sizes() -> None:
 def test_layouts_that_cannot_be(settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LogitRecord(**settings)
+
+
+@pytest.mark.parametrize('classes', [3, 10, 70_000])
+@pytest.mark.parametrize('dtype', ['float32', 'float16'])
+@pytest.mark.parametrize('images', [1, 2, 5])
+def test_any_number_of_largest_logits(images: int, dtype: str, classes: int) -> None:
+    logits = torch.randn(images, classes).to(getattr(torch, dtype)).float()
+    for k in {1, 2, 3, 7, classes - 2} - set(range(classes - 1, 8)):
+        record = LogitRecord((classes,), dtype, k, tau=2.0)
+        payloads = record.encode(logits)
+        assert [len(payload) for payload in payloads] == [record.payload] * images
+        top = record.decode(payloads)
+        values, indices = logits.topk(k)
+        assert torch.equal(top.values.float(), values)
+        assert torch.equal(top.indices, indices)
+        others = logits.double().scatter(1, indices, -torch.inf)
+        rest = 2.0 * (others / 2.0).logsumexp(1)
+        torch.testing.assert_close(top.rest.double(), rest, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(('dtype', 'tolerance'), [('float32', 1e-5), ('float16', 5e-3)])

@@ -50,6 +50,22 @@ def test_intervals_of_means() -> None:
     assert make_report({'plain': [1.0]}).intervals() == {}
 
 
+def test_the_best_student() -> None:
+    values = {
+        'plain': [73.0, 73.0, 74.0],
+        'KD': VALUES['KD'],
+        'teacher': [80.0],
+        'lucky': [75.0, 60.0, 61.0],
+        'none': [],
+    }
+    report = make_report(values)
+    best = report.best_student({'plain', 'KD', 'lucky', 'none'})
+    assert best is not None
+    assert (best[0].name, best[1]) == ('KD', 2)
+    assert best[0].results[best[1]].last == 74.5
+    assert report.best_student({'none'}) is None
+
+
 def test_tables() -> None:
     report = make_report()
     head, plain, kd = report.table()

@@ -204,7 +204,8 @@ def make_suite(config: Path, **changes: object) -> Suite:
         (dict(seeds=3), 'list of integers, but got 3'),
         (dict(seeds=['0']), 'list of integers'),
         (dict(baseline='b'), "baseline 'b' is not a row. The rows are a"),
-        (dict(metric='mIoU'), "Row 'a' does not log 'mIoU'.*accuracy/top1, acc"),
+        (dict(metric='mIoU'), "Row 'a' does not log 'mIoU'.*logs accuracy/top1: cho"),
+        (dict(metric='accuracy/top5'), "does not log 'accuracy/top5'"),
     ],
 )
 def test_bad_suites(changes: dict, message: str, config: Path) -> None:

@@ -1,12 +1,14 @@
 """Runs the command lines of the package, each in a process of its own."""
 
 import importlib.util
+import io
 import json
 import os
 import runpy
 import signal
 import socket
 import sys
+from contextlib import redirect_stderr
 from pathlib import Path
 from subprocess import PIPE, STDOUT, CompletedProcess, Popen, TimeoutExpired
 from types import ModuleType
@@ -89,14 +91,19 @@ def call(name: str, *args: str | Path) -> None:
 
 
 def last_words(name: str, *args: str | Path) -> str:
-    """What a script below tools ends with where it fails, run in this process."""
+    """What a script below tools ends with at a mistake, run in this process."""
     path = str(REPO / 'tools' / f'{name}.py')
     on_sigterm = signal.getsignal(signal.SIGTERM)
+    text = io.StringIO()
     try:
-        with patch.object(sys, 'argv', [path, *map(str, args)]):
+        with patch.object(sys, 'argv', [path, *map(str, args)]), redirect_stderr(text):
             runpy.run_path(path, run_name='__main__')
     except SystemExit as error:
-        return str(error.code)
+        assert error.code == 2, text.getvalue()
+        start = f'{Path(path).name}: error: '
+        said = text.getvalue().rstrip()
+        assert said.startswith(start), said
+        return said.removeprefix(start)
     finally:
         signal.signal(signal.SIGTERM, on_sigterm)
     raise AssertionError(f'{name} did not fail')

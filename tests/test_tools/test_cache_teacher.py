@@ -64,7 +64,7 @@ def store(cwd: Path) -> Path:
 @pytest.fixture(scope='module')
 def in_two(cwd: Path) -> str:
     """What two processes print that store, and train live and from their store."""
-    launch = (sys.executable, '-m', 'torch.distributed.run', '--standalone')
+    launch = (sys.executable, '-m', 'mmkd_logit.launch', '--standalone')
     tools = (
         ('cache_teacher.py', 'mine.py', 'two', '--views', '2'),
         ('train.py', 'live.py', '--work-dir', 'live', *VIEWS),
@@ -100,7 +100,7 @@ def test_launcher(tmp_path: Path) -> None:
     script = REPO / 'tools' / 'dist_cache_teacher.sh'
     arguments = ('mine.py', '2', 'two', '--views', '2')
     assert run(script, *arguments, cwd=tmp_path, env=path).stdout.split() == [
-        *('-m', 'torch.distributed.run', '--nnodes=1', '--node_rank=0'),
+        *('-m', 'mmkd_logit.launch', '--nnodes=1', '--node_rank=0'),
         *('--master_addr=127.0.0.1', '--master_port=1234', '--nproc_per_node=2'),
         str(script.with_name('cache_teacher.py')),
         *('mine.py', '--launcher', 'pytorch', 'two', '--views', '2'),
@@ -110,4 +110,4 @@ def test_launcher(tmp_path: Path) -> None:
 def test_errors_are_short(cwd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(cwd)
     said = last_words('cache_teacher', 'mine.py', 'one', '--views', '0')
-    assert said == '--views must be 1 or more, but got 0.'
+    assert said == 'mine.py: --views must be 1 or more, but got 0.'

@@ -63,6 +63,14 @@ def test_table(compared: tuple[Path, str]) -> None:
     assert list(curve) == ['1', '2']
     assert float(rows[-1]['last']) == curve['2']
     assert report['made_with']['threads'] == 1
+    means = {
+        line['name']: sum(r['curve']['2'] for r in line['results'].values()) / 2
+        for line in report['lines']
+    }
+    best = max(means, key=means.__getitem__)
+    seed = max('01', key=lambda seed: metrics(cwd)[best, seed]['2'])
+    value = metrics(cwd)[best, seed]['2']
+    assert f'the best student: {best}, seed {seed}, accuracy/top1 {value:.2f}' in output
     for cell in (out / 'table.md').read_text().split('|'):
         assert cell.strip().strip('-:') in output
     for picture in ('table.png', 'curves.png'):
@@ -83,7 +91,7 @@ def test_what_is_done_is_not_trained_again(compared: tuple[Path, str]) -> None:
 def test_a_work_dir_of_another_config(compared: tuple[Path, str]) -> None:
     cwd, _ = compared
     result = attempt(*COMPARE, 'mine.py', '--threads', '2', cwd=cwd)
-    assert result.returncode == 1
+    assert result.returncode == 2
     last = result.stdout.splitlines()[-1]
     assert 'seed0 holds another run than teacher, seed 0 is now' in last
     assert 'threads is 2 and was 1. Use --restart' in last
@@ -151,10 +159,27 @@ def test_rows_share_stored_logits(
     assert '0 of 3 runs to do' in capsys.readouterr().out
 
 
+def test_a_dry_run_makes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither data nor models, whose weights may come from a network."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('mmengine.registry.Registry.build', None)
+    made = "prepare = {'made': ['dataset_converters/make_scenes.py', 'made']}\n"
+    read = "options['train_dataloader.dataset.data_root'] = 'made'\n"
+    (tmp_path / 'mine.py').write_text(SUITE + made + read)
+    call('compare', 'mine.py', '--dry-run', '--cache-teacher', '2')
+    first, *_, last = capsys.readouterr().out.splitlines()
+    assert first.startswith('made: made first, by ')
+    assert first.endswith('make_scenes.py made')
+    assert last == '6 of 6 runs to do; no run is done yet that would tell the time'
+    assert [path.name for path in tmp_path.iterdir()] == ['mine.py']
+
+
 def test_errors_come_before_the_first_run(tmp_path: Path) -> None:
     (tmp_path / 'bad.py').write_text(SUITE + "metric = 'mIoU'\n")
     result = attempt(*COMPARE, 'bad.py', cwd=tmp_path)
-    assert result.returncode == 1
+    assert result.returncode == 2
     message = "Row 'teacher' does not log 'mIoU'. Its evaluator logs accuracy/top1"
     assert message in result.stdout.splitlines()[-1]
     assert not (tmp_path / 'work_dirs').exists()

@@ -204,6 +204,7 @@ def test_test_tool_of_mmpretrain(resumed: Path, expected: torch.Tensor) -> None:
 
 def test_mixed_precision_needs_a_gpu(cwd: Path) -> None:
     result = attempt(*TRAIN, DHKD, '--amp', *train_options(cwd, epochs=1), cwd=cwd)
-    assert result.returncode == 1
+    assert result.returncode == 2
     message = result.stdout.splitlines()[-1]
-    assert message == '--amp: mmengine supports mixed precision on GPUs only.'
+    said = '--amp: mmengine supports mixed precision on GPUs only.'
+    assert message == f'train.py: error: {DHKD}: {said}'

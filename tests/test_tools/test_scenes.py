@@ -274,9 +274,10 @@ def test_missing_data_folder(
     command = (*TRAIN, config, '--work-dir', 'missing')
     result = attempt(*command, *train_options(*options, option), cwd=cwd)
 
-    assert result.returncode == 1
+    assert result.returncode == 2
     error = result.stdout.splitlines()[-1]
-    assert error.startswith(f"FileNotFoundError: The data folder '{folder}' of ")
+    start = f"train.py: error: {config}: The data folder '{folder}' of "
+    assert error.startswith(start)
     assert f'(looked in {cwd}). Put the data there, or set ' in error
     assert 'Iter(train)' not in result.stdout
 
@@ -320,9 +321,9 @@ def test_teacher_of_other_classes_is_refused(
         cwd=cwd,
     )
 
-    assert result.returncode == 1
+    assert result.returncode == 2
     last = result.stdout.splitlines()[-1]
-    assert last.startswith('ValueError: The 19 classes of teacher ')
+    assert last.startswith(f'train.py: error: {DHKD}: The 19 classes of teacher ')
     assert message in last
     assert remedy in last
     assert 'Iter(train)' not in result.stdout
@@ -352,7 +353,7 @@ def test_a_picture_of_images_of_different_sizes(
             *(*PLOT, 'out2.png', '--model', 'teacher', config, wide, *arguments),
             cwd=tmp_path,
         )
-        assert result.returncode == 1
+        assert result.returncode == 2
         assert message in result.stdout.splitlines()[-1]
 
 
@@ -372,7 +373,7 @@ def test_a_checkpoint_runs_no_code_in_any_tool(
         (*EXPORT, bomb, tmp_path / 'student.pth'),
     ):
         result = attempt(*command, cwd=cwd)
-        assert result.returncode == 1
+        assert result.returncode == 2
         assert 'mkdir besides its weights' in result.stdout.splitlines()[-1]
         assert not (tmp_path / 'ran').exists()
 
@@ -500,6 +501,6 @@ def test_compare_models(cwd: Path, dhkd: Path, wide: Path) -> None:
     assert float(rows['student']['KL']) > 0
 
     result = attempt(*(sys.executable, compare, 'no.png', *student), cwd=cwd)
-    assert result.returncode == 1
+    assert result.returncode == 2
     message = 'name at least the teacher and a plain student'
     assert message in result.stdout.splitlines()[-1]

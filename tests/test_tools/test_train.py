@@ -21,7 +21,7 @@ def test_amp(plain: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert spec is not None and spec.loader is not None
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
-    monkeypatch.setattr(tool, 'get_device', lambda: 'cuda')
+    monkeypatch.setattr('mmengine.device.get_device', lambda: 'cuda')
     cfg = Config.fromfile(CONFIGS / 'dhkd' / 'res20_res8_digits.py')
     cfg.optim_wrapper.type = plain
     optimizer = cfg.optim_wrapper.optimizer.copy()

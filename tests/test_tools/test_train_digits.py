@@ -168,7 +168,7 @@ def test_plain_config_refuses_checkpoint_of_distiller(dhkd: Path) -> None:
     checkpoint = dhkd / f'epoch_{EPOCHS}.pth'
     result = attempt(*TEST, PLAIN, checkpoint, cwd=dhkd)
 
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert f'{checkpoint} does not fit the model ImageClassifier' in result.stdout
     assert 'in the model only: backbone.conv1.weight' in result.stdout
     last = result.stdout.splitlines()[-1]
@@ -208,7 +208,7 @@ def test_metrics_go_where_they_can_be_written(dhkd: Path, tmp_path: Path) -> Non
 def test_no_run_is_resumed_from_an_exported_student(dhkd: Path) -> None:
     student = dhkd / 'student_last.pth'
     result = attempt(*TRAIN, PLAIN, '--resume', student, cwd=dhkd)
-    assert result.returncode == 1
+    assert result.returncode == 2
     last = result.stdout.splitlines()[-1]
     assert f'{student} holds no message_hub' in last
     assert f'--cfg-options load_from={student} without --resume' in last
@@ -228,7 +228,7 @@ def test_export_student(dhkd: Path, tmp_path: Path) -> None:
     )
     assert 'TeacherCheckHook' not in config and 'LogitDistiller' not in config
     again = attempt(*EXPORT, 'student.pth', 'again.pth', cwd=tmp_path)
-    assert again.returncode == 1
+    assert again.returncode == 2
     assert 'These are not the weights of a distiller' in again.stdout
     assert not (tmp_path / 'again.pth').exists()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +19,6 @@ from mmkd_logit.visualization import (
     embed,
     line_style,
     model_styles,
-    picture_path,
     plot_comparison,
     plot_correlation,
     plot_curves,
@@ -294,14 +292,6 @@ def test_save(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
             {'a, b': '2', 'c': ''},
         ]
     assert str(tmp_path / 'out.csv') in capsys.readouterr().out
-
-
-def test_picture_path(tmp_path: Path) -> None:
-    assert picture_path(str(tmp_path / 'a.PDF')).suffix == '.PDF'
-    with pytest.raises(argparse.ArgumentTypeError, match='one of .png, .pdf, .svg'):
-        picture_path('numbers.csv')
-    with pytest.raises(argparse.ArgumentTypeError, match='folder nowhere does not'):
-        picture_path('nowhere/a.png')
 
 
 @pytest.mark.parametrize('count', [1, 2, 4, 7])

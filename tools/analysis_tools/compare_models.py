@@ -8,41 +8,41 @@ For segmentors, pixels of the first config's test set take the place of images: 
 accuracy are over all pixels of the images, the other numbers over 20000 of them.
 """
 
+from __future__ import annotations
+
 import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import torch
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Column, Table
-from torch import Tensor
-
-from mmkd_logit.apis import (
+from mmkd_logit.arguments import (
+    Parser,
     add_model_argument,
     add_samples_argument,
-    is_segmentor,
-    predict_models,
-    predict_segmentors,
+    picture_path,
 )
-from mmkd_logit.functional import calibration_bins, kd_loss, kendall_tau
-from mmkd_logit.models.distillers.predictions import Predictions
-from mmkd_logit.visualization import picture_path, plot_comparison, save
+from mmkd_logit.entry_point import run_tool
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mmkd_logit.models.distillers.predictions import Predictions
 
 # For the picture: most of 15 bins would hold only a few rows.
 BINS = 5
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(__doc__)
     parser.add_argument('out', type=picture_path, help='picture, such as models.png')
     add_model_argument(parser)
     add_samples_argument(parser, 5000)
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def against(student: Predictions, teacher: Predictions) -> tuple[dict, Tensor]:
     """Return agreement in percent, mean tau and KL; and tau of each row."""
+    from mmkd_logit.functional import kd_loss, kendall_tau
+
     tau = kendall_tau(student.logits, teacher.logits)
     same = student.logits.argmax(1) == teacher.logits.argmax(1)
     numbers = {
@@ -69,9 +69,16 @@ def shown(name: str, value: object) -> str:
     return f'{value:.2f}' if ', ' in name else f'{value:.4f}'
 
 
-@torch.no_grad()
-def main() -> None:
-    args = parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    from mmkd_logit.apis import is_segmentor, predict_models, predict_segmentors
+    from mmkd_logit.functional import calibration_bins
+    from mmkd_logit.visualization import plot_comparison, save
+
     kind = 'pixels' if is_segmentor(args.model[0][1]) else 'images'
     if kind == 'pixels':
         predictions, found_scores = predict_segmentors(args.model, args.samples)
@@ -112,4 +119,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -4,29 +4,29 @@ The first --model is the teacher, the second the plain student, the baseline of 
 gains. The images are those of the first config's test set.
 """
 
+from __future__ import annotations
+
 import argparse
+from collections.abc import Sequence
 
-from rich.progress import track
-
-from mmkd_logit.apis import add_model_argument, load_segmentors, segment
-from mmkd_logit.visualization import (
-    PixelScores,
-    picture_path,
-    plot_class_iou,
-    save,
-    score_rows,
-)
+from mmkd_logit.arguments import Parser, add_model_argument, picture_path
+from mmkd_logit.entry_point import run_tool
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(__doc__)
     parser.add_argument('out', type=picture_path, help='the picture, such as out.png')
     add_model_argument(parser)
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> None:
-    args = parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    from rich.progress import track
+
+    from mmkd_logit.apis import load_segmentors, segment
+    from mmkd_logit.visualization import PixelScores, plot_class_iou, save, score_rows
+
     models, dataset = load_segmentors(args.model, least=2)
     classes = dataset.metainfo['classes']
     scores = {label: PixelScores(len(classes)) for label in models}
@@ -43,4 +43,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -4,28 +4,35 @@ The correlation of two classes is that of their logits over the images. The firs
 --model is the teacher.
 """
 
+from __future__ import annotations
+
 import argparse
+from collections.abc import Sequence
 from itertools import combinations
 
-from mmkd_logit.apis import (
+from mmkd_logit.arguments import (
+    Parser,
     add_model_argument,
     add_samples_argument,
-    predict_models,
+    picture_path,
 )
-from mmkd_logit.functional import class_correlation, mean_off_diagonal
-from mmkd_logit.visualization import picture_path, plot_correlation, save
+from mmkd_logit.entry_point import run_tool
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(__doc__)
     parser.add_argument('out', type=picture_path, help='picture, such as classes.png')
     add_model_argument(parser)
     add_samples_argument(parser, 5000)
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> None:
-    args = parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    from mmkd_logit.apis import predict_models
+    from mmkd_logit.functional import class_correlation, mean_off_diagonal
+    from mmkd_logit.visualization import plot_correlation, save
+
     predictions, classes = predict_models(args.model, args.samples, least=2)
     (teacher, of_teacher), *students = (
         (label, class_correlation(found.logits)) for label, found in predictions.items()
@@ -49,4 +56,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -4,19 +4,17 @@ Any value in the log can be plotted: validation metrics, losses, neural collapse
 gradient cosines (grad_cos/*). A band is one standard deviation on either side.
 """
 
+from __future__ import annotations
+
 import argparse
+from collections.abc import Sequence
 
-from mmkd_logit.visualization import (
-    RunLog,
-    picture_path,
-    plot_curves,
-    read_curves,
-    save,
-)
+from mmkd_logit.arguments import Parser, picture_path
+from mmkd_logit.entry_point import run_tool
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(__doc__)
     parser.add_argument('out', type=picture_path, help='picture, such as curves.png')
     parser.add_argument(
         '--run',
@@ -47,7 +45,7 @@ def parse_args() -> argparse.Namespace:
         metavar='N',
         help='plot the mean of every N consecutive values; defaults to 1',
     )
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.average < 1:
         parser.error(f'--average must be 1 or more, but got {args.average}')
     labels = [label for label, *_ in args.run]
@@ -59,8 +57,10 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def main() -> None:
-    args = parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    from mmkd_logit.visualization import RunLog, plot_curves, read_curves, save
+
     groups = {label: [RunLog(path) for path in paths] for label, *paths in args.run}
     panels, rows = read_curves(groups, args.keys, args.average)
     for key, curves in panels.items():
@@ -80,4 +80,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

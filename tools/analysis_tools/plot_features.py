@@ -4,18 +4,22 @@ Distances between clusters and their sizes mean nothing in such a picture. It sh
 which classes form clusters, and which images lie among those of another class.
 """
 
-import argparse
+from __future__ import annotations
 
-from mmkd_logit.apis import (
+import argparse
+from collections.abc import Sequence
+
+from mmkd_logit.arguments import (
+    Parser,
     add_model_argument,
     add_samples_argument,
-    predict_models,
+    picture_path,
 )
-from mmkd_logit.visualization import embed, picture_path, plot_features, save
+from mmkd_logit.entry_point import run_tool
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(__doc__)
     parser.add_argument('out', type=picture_path, help='picture, such as features.png')
     add_model_argument(parser)
     add_samples_argument(parser, 500)
@@ -30,11 +34,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--seed', type=int, default=0, help='seed of t-SNE; defaults to 0'
     )
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> None:
-    args = parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    from mmkd_logit.apis import predict_models
+    from mmkd_logit.visualization import embed, plot_features, save
+
     predictions, classes = predict_models(
         args.model, args.samples, classes=args.classes, features=True
     )
@@ -52,4 +59,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -5,27 +5,23 @@ give to each class, by its rank in the teacher's probabilities. Bottom: KL diver
 and Kendall's tau of each image.
 """
 
+from __future__ import annotations
+
 import argparse
+from collections.abc import Sequence
 from functools import partial
 
-import torch
-
-from mmkd_logit.apis import (
+from mmkd_logit.arguments import (
+    Parser,
     add_model_argument,
     add_samples_argument,
-    predict_models,
+    picture_path,
 )
-from mmkd_logit.functional import (
-    gradient_shares,
-    kd_loss,
-    kendall_tau,
-    kendall_tau_loss,
-)
-from mmkd_logit.visualization import picture_path, plot_ranking, save
+from mmkd_logit.entry_point import run_tool
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(__doc__)
     parser.add_argument('out', type=picture_path, help='picture, such as ranking.png')
     add_model_argument(parser)
     add_samples_argument(parser, 1000)
@@ -38,11 +34,22 @@ def parse_args() -> argparse.Namespace:
         default=100.0,
         help="steepness of Kendall's tau; defaults to 100",
     )
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> None:
-    args = parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    import torch
+
+    from mmkd_logit.apis import predict_models
+    from mmkd_logit.functional import (
+        gradient_shares,
+        kd_loss,
+        kendall_tau,
+        kendall_tau_loss,
+    )
+    from mmkd_logit.visualization import plot_ranking, save
+
     predictions, _ = predict_models(args.model, args.samples, least=2)
     (_, teacher), *students = (
         (label, found.logits) for label, found in predictions.items()
@@ -65,7 +72,7 @@ def main() -> None:
         if not share.any()
     ]
     if idle:
-        raise SystemExit(
+        raise ValueError(
             f'{idle[0]} gets no gradient at all, so there is nothing to share. Lower '
             '--k, use more samples, or choose another student.'
         )
@@ -86,4 +93,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -3,14 +3,17 @@
 Each model is a config with a checkpoint: a plain segmentor or a distiller.
 """
 
+from __future__ import annotations
+
 import argparse
+from collections.abc import Sequence
 
-from mmkd_logit.apis import add_model_argument, load_segmentors, segment
-from mmkd_logit.visualization import picture_path, plot_segmentations
+from mmkd_logit.arguments import Parser, add_model_argument, picture_path
+from mmkd_logit.entry_point import run_tool
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(__doc__)
     parser.add_argument('out', type=picture_path, help='the picture, such as out.png')
     add_model_argument(parser)
     parser.add_argument(
@@ -21,15 +24,18 @@ def parse_args() -> argparse.Namespace:
         metavar='INDEX',
         help="images of the first config's test set; defaults to 0 1 2",
     )
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> None:
-    args = parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    from mmkd_logit.apis import load_segmentors, segment
+    from mmkd_logit.visualization import plot_segmentations
+
     models, dataset = load_segmentors(args.model)
     outside = [index for index in args.images if not 0 <= index < len(dataset)]
     if outside:
-        raise SystemExit(
+        raise ValueError(
             f'--images {outside}: the test set has the images 0 to {len(dataset) - 1}.'
         )
     samples = [dataset[index] for index in args.images]
@@ -47,4 +53,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

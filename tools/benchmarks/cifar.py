@@ -33,6 +33,8 @@ from rich.table import Column, Table
 from step import CONFIGS, build
 from torch import Tensor, nn
 
+from mmkd_logit.entry_point import run_tool
+
 CONFIG = 'kd/cifar100/res32x4_res8x4'
 # Batch size, and number of rounds.
 SIZE, QUICK_SIZE = (64, 15), (4, 3)
@@ -128,4 +130,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -37,6 +37,7 @@ from step import CONFIGS, build, make_batch
 from torch import Tensor
 
 from mmkd_logit.engine import GradAlignOptimWrapper, GradientConflictHook
+from mmkd_logit.entry_point import run_tool
 from mmkd_logit.models import LogitDistiller
 
 # Batch size on each device, height and width of the images, and number of rounds. The
@@ -164,4 +165,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -36,6 +36,7 @@ from rich.table import Table
 from step import CONFIGS, build, make_batch
 from torch import Tensor
 
+from mmkd_logit.entry_point import run_tool
 from mmkd_logit.functional import kendall_tau_loss
 
 # Rows, classes and k, for a batch of ImageNet and pixels of Cityscapes: rounds, the
@@ -178,4 +179,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

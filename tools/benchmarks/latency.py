@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -29,6 +28,8 @@ from rich.progress import track
 
 from mmkd_logit.apis import build_model, count_parameters
 from mmkd_logit.apis.onnx import ExportedModel, check_onnx, export_onnx, session_of
+from mmkd_logit.arguments import Parser
+from mmkd_logit.entry_point import run_tool
 from mmkd_logit.models.teachers.sources.openmmlab import model_config
 from mmkd_logit.registry import MODELS
 from mmkd_logit.suites.report import hardware
@@ -52,9 +53,7 @@ def positive(text: str) -> int:
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__)
     parser.add_argument('config', help='config file of a distiller')
     parser.add_argument('out', type=json_path, help='the file to write, .json')
     parser.add_argument(
@@ -205,7 +204,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except (ImportError, ValueError, FileNotFoundError) as error:
-        sys.exit(str(error))
+    run_tool(main)

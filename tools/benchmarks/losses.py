@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from mmkd_logit.entry_point import run_tool
 from mmkd_logit.functional import (
     binary_kl_loss,
     binary_kl_norm_loss,
@@ -144,7 +145,7 @@ def check_same(
     for what, x, y in zip(('value', 'gradient'), *results):
         error = float((x - y).norm() / x.norm())
         if not error <= TOLERANCE:
-            raise SystemExit(
+            raise ValueError(
                 f'{name} at {tuple(student.shape)}: the {what} is off the textbook '
                 f'form by {error:.1e} of its size, more than {TOLERANCE:.0e}.'
             )
@@ -190,4 +191,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from step import CONFIGS, build, make_batch
 
+from mmkd_logit.entry_point import run_tool
 from mmkd_logit.models import MCLDLoss
 from mmkd_logit.structures import LogitRows
 
@@ -84,4 +85,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

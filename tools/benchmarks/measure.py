@@ -24,6 +24,8 @@ from time import perf_counter
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from mmkd_logit.arguments import Parser
+
 # Otherwise the profiler reports every start and stop on stderr.
 os.environ.setdefault('KINETO_LOG_LEVEL', '6')
 
@@ -32,9 +34,7 @@ Work = Callable[[], object]
 
 def parse_args(description: str | None) -> argparse.Namespace:
     """Read the arguments of a benchmark."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description)
     parser.add_argument(
         '--device',
         choices=['cpu', 'cuda'],

@@ -17,6 +17,8 @@ from rich.console import Console
 from rich.table import Column, Table
 from step import CONFIGS, build, make_batch, read
 
+from mmkd_logit.entry_point import run_tool
+
 PAIR = 'tv-res34_res18_in1k'
 TARGET = 1.05
 ROUNDS, QUICK_ROUNDS = 7, 3
@@ -58,4 +60,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -24,6 +24,7 @@ from rich.table import Column, Table
 from torch import Tensor
 from torch.nn.functional import interpolate, kl_div
 
+from mmkd_logit.entry_point import run_tool
 from mmkd_logit.models import BinaryKLLoss, BinaryKLNormLoss, KDLoss, LogitLoss
 from mmkd_logit.tasks.pixel_rows import PixelRows, PixelStrips
 
@@ -101,4 +102,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

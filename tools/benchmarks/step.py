@@ -36,6 +36,7 @@ from mmseg.structures import SegDataSample
 from rich.console import Console
 from rich.table import Column, Table
 
+from mmkd_logit.entry_point import run_tool
 from mmkd_logit.registry import MODELS
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -194,4 +195,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -30,12 +30,14 @@ from rich.console import Console
 from rich.table import Column, Table
 from step import CONFIGS, build, make_batch
 
+from mmkd_logit.entry_point import run_tool
 from mmkd_logit.logit_store import (
     LogitRecord,
     LogitStore,
     StoreWriter,
     digest_of_image,
 )
+from mmkd_logit.logit_store.header import FORMAT
 from mmkd_logit.models import LogitDistiller
 from mmkd_logit.models.teachers.normalization import describe_preprocessor
 from mmkd_logit.rng import kept_rng, seed_cpu
@@ -61,16 +63,20 @@ def write_store(
     count = BATCHES * len(logits)
     record = LogitRecord(tuple(logits.shape[1:]))
     header = {
-        'format': 1,
+        'format': FORMAT,
+        'dataset': None,
         'images': count,
+        'classes': None,
         'views': VIEWS,
         'seed': 0,
         'normalization': describe_preprocessor(live.data_preprocessor),
         'teacher': {},
+        'teacher_weights': '',
         'teacher_classes': None,
         'traits': live.task.traits(),
         'metrics': None,
         'record': record.to_header(),
+        'made_with': {},
     }
     writer = StoreWriter(folder, header)
     writer.open()
@@ -155,4 +161,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -20,6 +20,8 @@ from rich.console import Console
 from rich.table import Table
 from step import CONFIGS
 
+from mmkd_logit.entry_point import run_tool
+
 METHODS = ('kd', 'dhkd', 'mcld', 'kd_kendall-tau', 'dkd', 'dist')
 PAIR = 'res20_res8w8_digitpairs'
 TEACHER = CONFIGS / 'baseline' / 'res20_digitpairs.py'
@@ -63,4 +65,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

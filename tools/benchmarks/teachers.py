@@ -20,6 +20,8 @@ from rich.console import Console
 from rich.table import Column, Table
 from step import CONFIGS, build, make_batch
 
+from mmkd_logit.entry_point import run_tool
+
 CONFIG = 'kd/res34_res18_in1k'
 TARGET = 1.02
 
@@ -60,4 +62,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

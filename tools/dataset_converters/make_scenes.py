@@ -5,11 +5,16 @@ them occur), labels as train ids, 255 where unlabelled. Light, colours and textu
 vary from scene to scene, so colour alone does not distinguish the classes.
 """
 
-import argparse
+from __future__ import annotations
+
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
+
+from mmkd_logit.arguments import Parser
+from mmkd_logit.entry_point import run_tool
 
 ROAD, SIDEWALK, BUILDING, POLE, SIGN = 0, 1, 2, 5, 7
 VEGETATION, TERRAIN, SKY, PERSON, CAR = 8, 9, 10, 11, 13
@@ -189,13 +194,13 @@ def make_scenes(
             label.save(labels / f'{name}_gtFine_labelTrainIds.png')
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = Parser(__doc__)
     parser.add_argument('root', type=Path, help='folder to write to, as data/scenes')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     make_scenes(args.root, COUNTS)
     print(f'{COUNTS} scenes are in {args.root}.')
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

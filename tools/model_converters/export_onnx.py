@@ -6,16 +6,19 @@ size, and outputs logits: (N, classes), or for a segmentor (N, classes, height, 
 at the resolution of the images.
 """
 
+from __future__ import annotations
+
 import argparse
-import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from mmengine.config import Config
-from mmengine.runner import Runner
+from mmkd_logit.arguments import Parser
+from mmkd_logit.entry_point import run_tool
 
-from mmkd_logit.apis import build_model, check_data, load_weights
-from mmkd_logit.apis.onnx import ExportedModel, check_onnx, export_onnx
+if TYPE_CHECKING:
+    import torch
+    from mmengine.config import Config
 
 
 def onnx_path(text: str) -> Path:
@@ -28,10 +31,8 @@ def onnx_path(text: str) -> Path:
     return path
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('out', type=onnx_path, help='the file to write, .onnx')
@@ -55,11 +56,16 @@ def parse_args() -> argparse.Namespace:
         metavar='N',
         help='test images to compare on, besides random ones; defaults to 8, 0: none',
     )
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def test_images(cfg: Config, count: int) -> torch.Tensor:
     """Load the first test images as the pipeline packs them: pixels from 0 to 255."""
+    import torch
+    from mmengine.runner import Runner
+
+    from mmkd_logit.apis import check_data
+
     if cfg.get('test_dataloader') is None:
         raise ValueError(
             f'{cfg.filename} has no test_dataloader. Compare only on random images: '
@@ -77,9 +83,22 @@ def test_images(cfg: Config, count: int) -> torch.Tensor:
     return torch.stack(images).float()
 
 
-@torch.no_grad()
-def main() -> None:
-    args = parse_args()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    import torch
+
+    with torch.no_grad():
+        export(args)
+
+
+def export(args: argparse.Namespace) -> None:
+    """Write the file, and compare it with the model."""
+    import torch
+    from mmengine.config import Config
+
+    from mmkd_logit.apis import build_model, load_weights
+    from mmkd_logit.apis.onnx import ExportedModel, check_onnx, export_onnx
+
     if args.images == 0 and args.shape is None:
         raise ValueError('--images 0 needs --shape HEIGHT WIDTH.')
     cfg = Config.fromfile(args.config)
@@ -109,7 +128,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except (ImportError, ValueError, FileNotFoundError) as error:
-        sys.exit(str(error))
+    run_tool(main)

@@ -5,15 +5,14 @@ config of the plain model is written beside them, with the suffix .py. If the ru
 averaged its weights (EMAHook), these are the averaged ones.
 """
 
+from __future__ import annotations
+
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import Config
-from mmengine.runner import save_checkpoint
-
-from mmkd_logit.checkpoint import read_checkpoint, weights_of
-from mmkd_logit.models.distillers.student_checkpoint import student_checkpoint
-from mmkd_logit.models.distillers.student_config import parse_config, student_config
+from mmkd_logit.arguments import Parser
+from mmkd_logit.entry_point import run_tool
 
 
 def weights_path(text: str) -> Path:
@@ -26,15 +25,25 @@ def weights_path(text: str) -> Path:
     return path
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = Parser(__doc__)
     parser.add_argument('checkpoint', help="the distiller's checkpoint")
     parser.add_argument('out', type=weights_path, help='file for the student')
     parser.add_argument(
         '--config',
         help="the distiller's config; defaults to the one in the checkpoint",
     )
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    from mmengine.config import Config
+    from mmengine.runner import save_checkpoint
+
+    from mmkd_logit.checkpoint import read_checkpoint, weights_of
+    from mmkd_logit.models.distillers.student_checkpoint import student_checkpoint
+    from mmkd_logit.models.distillers.student_config import (
+        student_config,
+        student_config_of_text,
+    )
+
     checkpoint = read_checkpoint(args.checkpoint)
     meta = checkpoint.get('meta') or {}
     weights = weights_of(checkpoint, args.checkpoint)
@@ -44,7 +53,12 @@ def main() -> None:
     if args.config is not None:
         config = student_config(Config.fromfile(args.config))
     elif isinstance(meta.get('cfg'), str):
-        config = student_config(parse_config(meta['cfg']))
+        config, left_out = student_config_of_text(meta['cfg'])
+        if left_out:
+            print(
+                f'Left out of the config: {", ".join(left_out)}. Pass the config file '
+                'with --config to keep what mmengine imports or reads.'
+            )
     else:
         print('The checkpoint holds no config. Pass --config to export that too.')
         return
@@ -53,4 +67,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

@@ -4,14 +4,14 @@ Reads the files of mdistiller, RepDistiller and torchvision, which a teacher acc
 they are. The output loads wherever mmpretrain loads a checkpoint, such as in load_from.
 """
 
+from __future__ import annotations
+
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.runner import save_checkpoint
-
-from mmkd_logit.apis import build_model, class_names_in, load_weights
-from mmkd_logit.compat import config_from
-from mmkd_logit.models.settings import is_distiller
+from mmkd_logit.arguments import Parser
+from mmkd_logit.entry_point import run_tool
 
 
 def new_path(text: str) -> Path:
@@ -26,12 +26,18 @@ def new_path(text: str) -> Path:
     return path
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = Parser(__doc__)
     parser.add_argument('config', help="config of the file's network")
     parser.add_argument('file', help='the released checkpoint, a path or an address')
     parser.add_argument('out', type=new_path, help='file for the checkpoint')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    from mmengine.runner import save_checkpoint
+
+    from mmkd_logit.apis import build_model, class_names_in, load_weights
+    from mmkd_logit.compat import config_from
+    from mmkd_logit.models.settings import is_distiller
+
     cfg = config_from(args.config, f'The config {args.config!r}')
     if is_distiller(cfg.model):
         parser.error(f"{args.config} is a distiller's; name that of a plain model.")
@@ -46,4 +52,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)

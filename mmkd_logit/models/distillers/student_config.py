@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import ast
-import copy
 from collections.abc import Mapping
 from typing import Any
 
-from mmengine.config import Config
+import numpy as np
 
 from mmkd_logit.compat import MMENGINE_HOOKS
+from mmkd_logit.models.distillers.config_text import (
+    check_types,
+    leave_out_programs,
+    parse_config,
+    write_config,
+)
 from mmkd_logit.models.settings import is_distiller
 from mmkd_logit.views import without_views
 
@@ -33,8 +37,51 @@ def student_config(cfg: Mapping[str, Any]) -> str:
         package, it stays, and the first line says so.
 
     Raises:
-        ValueError: If the config is not that of a distiller.
+        ValueError: If the config is not that of a distiller, or holds what is no plain
+            value.
     """
+    return _text_of(_plain_student(cfg))
+
+
+def student_config_of_text(text: str) -> tuple[str, list[str]]:
+    """Return the config of the student for the text of a config in a checkpoint.
+
+    Nothing in the text is run, neither now nor when the result is used.
+
+    Args:
+        text (str): Config of the distiller's run, as mmengine dumps it.
+
+    Returns:
+        tuple[str, list[str]]: The text of a Python config file, and the names that are
+        left out because mmengine would import or read what they say.
+
+    Raises:
+        ValueError: If the text holds more than plain values, is not the config of a
+            distiller, or names types that are not registered.
+    """
+    values = parse_config(text)
+    left_out = leave_out_programs(values)
+    try:
+        plain = _plain_student(values)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ValueError(
+            f'The config in the checkpoint is not that of a distillation ({error}). '
+            'Pass the config file with --config.'
+        ) from error
+    check_types(plain)
+    return _text_of(plain), left_out
+
+
+def _text_of(plain: Mapping[str, Any]) -> str:
+    note = (
+        'it needs mmkd_logit, which defines its network'
+        if _is_ours(plain['model'])
+        else 'it needs the OpenMMLab packages only'
+    )
+    return f'# The plain student of a distillation; {note}.\n{write_config(plain)}'
+
+
+def _plain_student(cfg: Mapping[str, Any]) -> dict[str, Any]:
     if not is_distiller(cfg.get('model') or {}):
         raise ValueError(
             "The config of a student is taken from its distiller's, but the model of "
@@ -81,14 +128,7 @@ def student_config(cfg: Mapping[str, Any]) -> str:
                 name.removeprefix('student.'): value
                 for name, value in paramwise['custom_keys'].items()
             }
-    note = (
-        'it needs mmkd_logit, which defines its network'
-        if _is_ours(plain['model'])
-        else 'it needs the OpenMMLab packages only'
-    )
-    return (
-        f'# The plain student of a distillation; {note}.\n' + Config(plain).pretty_text
-    )
+    return plain
 
 
 def _by_name(value: Any) -> Any:
@@ -96,10 +136,11 @@ def _by_name(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _by_name(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(map(_by_name, value))
+        parts = map(_by_name, value)
+        return list(parts) if isinstance(value, list) else tuple(parts)
     if callable(value) and hasattr(value, '__qualname__'):
         return f'{value.__module__}.{value.__qualname__}'
-    return copy.deepcopy(value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _is_ours(value: Any) -> bool:
@@ -111,52 +152,3 @@ def _is_ours(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return any(map(_is_ours, value))
     return isinstance(value, str) and f'{value}.'.startswith(_OURS)
-
-
-def parse_config(text: str) -> dict[str, Any]:
-    """Parse the text of a config from a checkpoint without running it.
-
-    Args:
-        text (str): Assignments of literals and ``dict(...)``, as mmengine dumps them.
-
-    Returns:
-        dict[str, Any]: The values by name.
-
-    Raises:
-        ValueError: If the text contains anything else.
-    """
-    values: dict[str, Any] = {}
-    try:
-        for each in ast.parse(text).body:
-            if not isinstance(each, ast.Assign) or len(each.targets) != 1:
-                raise ValueError(f'line {each.lineno} assigns no value to a name')
-            (target,) = each.targets
-            if not isinstance(target, ast.Name):
-                raise ValueError(f'line {each.lineno} assigns no value to a name')
-            values[target.id] = ast.literal_eval(_Literals().visit(each.value))
-    except (SyntaxError, ValueError, RecursionError) as error:
-        raise ValueError(
-            f'The config in the checkpoint holds more than plain values: {error}. '
-            'Pass the config file with --config.'
-        ) from error
-    return values
-
-
-class _Literals(ast.NodeTransformer):
-    """Turns ``dict(a=1)`` and ``inf`` into literals."""
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        self.generic_visit(node)
-        named = isinstance(node.func, ast.Name) and node.func.id == 'dict'
-        first = node.args[0] if node.args else ast.Dict([], [])
-        if not named or len(node.args) > 1 or not isinstance(first, ast.Dict):
-            return node
-        if any(k.arg is None for k in node.keywords):
-            return node
-        return ast.Dict(
-            [*first.keys, *(ast.Constant(k.arg) for k in node.keywords)],
-            [*first.values, *(k.value for k in node.keywords)],
-        )
-
-    def visit_Name(self, node: ast.Name) -> ast.AST:
-        return ast.Constant(float(node.id)) if node.id in ('inf', 'nan') else node

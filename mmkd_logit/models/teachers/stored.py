@@ -111,21 +111,34 @@ class StoredTeacher:
         store.compare({'teacher': {**there, **changed}})
 
     def _is_same_file(self, key: str, here: Any, there: Any) -> bool:
-        """Return whether two descriptions are of the same file, as far as is known."""
-        if not all(isinstance(each, Mapping) and SHA in each for each in (here, there)):
+        """Return whether two descriptions are of the same file, as far as is known.
+
+        Raises:
+            ValueError: If the checkpoint is not here, and not the one of the store.
+        """
+        if not all(
+            isinstance(file, Mapping) and file.keys() == {'source', SHA}
+            for file in (here, there)
+        ):
             return False
-        digests = [here[SHA], there[SHA]]
+        digests, names = [here[SHA], there[SHA]], [here['source'], there['source']]
         if None not in digests:
             return digests[0] == digests[1]  # it may have another name by now
-        names = [here['source'], there['source']]
-        # An address here may have been a local file when the store was made.
-        if digests == [None, None] or (key != 'checkpoint' and names[0] != names[1]):
+        renamed = names[0] != names[1]
+        if renamed and key != 'checkpoint':
             return False
-        print_log(
-            f'{self.name}: cannot check that {names[0]} is {names[1]}, which the '
-            'logits are from: one of them is not a file here',
-            logger='current',
-        )
+        if renamed and digests[0] is None:
+            raise ValueError(
+                f'teacher.checkpoint is {names[0]}, which is not a file here, so it '
+                f'cannot be compared with {names[1]}, which the logits in {self.cache} '
+                'are from. Correct it, or remove it: they are read without it.'
+            )
+        if digests != [None, None]:
+            print_log(
+                f'{self.name}: cannot check that {names[0]} is {names[1]}, which the '
+                'logits are from: one of them is not a file here',
+                logger='current',
+            )
         return True
 
     def meet(self, classes: int) -> None:

@@ -385,7 +385,8 @@ def test_parts_that_do_not_fit(distiller: Callable, classifier: MakeConfig) -> N
     refuse("losses.kd has the unknown key 'temperature'.*tau", TypeError, losses=bad)
     for weight in (float('inf'), 'abc'):
         bad = dict(kd=dict(type='KDLoss', loss_weight=weight))
-        refuse('losses.kd: loss_weight must be a finite number', losses=bad)
+        said = 'losses.kd.loss_weight must be a finite number'
+        refuse(said, TypeError, losses=bad)
     nested = dict(type='mmkd_logit.LogitDistiller', student=classifier())
     refuse('config of a LogitDistiller itself.*_base_.method', student=nested, **KD)
     refuse("the key 'at'.*Write resolution", TypeError, at='label', **KD)

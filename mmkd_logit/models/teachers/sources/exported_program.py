@@ -6,14 +6,12 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mmkd_logit.checkpoint import is_torchscript
 from mmkd_logit.models.teachers.sources.source import (
     Found,
     LogitModel,
@@ -32,7 +30,7 @@ _MEMBERS = re.compile(
 )
 _SAMPLES = 'data/sample_inputs/model.pt'
 # What a program may call: operators of torch, and arithmetic on sizes.
-_CALLS = re.compile(
+_CALLS = (
     r'torch\.ops\.(aten|prims)\.\w+\.\w+'
     r'|torch\.ops\.higher_order\.(wrap_with_set_grad_enabled|wrap_with_autocast|cond)'
     r'|torch\._?sym_\w+'
@@ -42,9 +40,39 @@ _CALLS = re.compile(
 )
 # A symbolic size, such as "Mul(Integer(3), Symbol('s0', integer=True))". Torch
 # evaluates it.
-_SIZES = re.compile(
+_SIZES = (
     r"(Symbol\('\w+'(, \w+=(True|False))*\)"
-    r'|[a-z]{1,4}\d+(?!\d)|[A-Z][A-Za-z]+(?![A-Za-z])|\d+(?!\d)|[-+*/%(),<>=!&|~\s])*'
+    r'|(Add|Mul|Pow|Mod|PythonMod|FloorDiv|CeilDiv|CleanDiv|Integer|Rational|Max|Min'
+    r'|Eq|Ne|Ge|Gt|Le|Lt|And|Or|Not|IntTrueDiv|TruncToInt|FloorToInt|CeilToInt|ToFloat'
+    r'|True|False)(?!\w)|[a-z]{1,4}\d+(?!\w)|\d{1,12}(?!\w)|[-+*/%(),<>=!&|~\s])*'
+)
+# What strings in the JSON of a program may be, by their key; others are names.
+_STRINGS = {
+    'target': _CALLS,
+    'as_operator': _CALLS,
+    'expr_str': _SIZES,
+    'path_name': r'(weight|tensor)_\d+',
+    'torch_version': r'[\w.+-]*',
+    'as_string': r'(?s).*',  # a constant
+    'as_strings': r'(?s).*',
+}
+_NAMES = r'\w*(\.\w+)*'
+_DESCRIBED = {
+    'target': 'a call of',
+    'as_operator': 'a call of',
+    'expr_str': 'the expression',
+}
+# Parts that the logits do not depend on: notes, and code of checks.
+_DROPPED: dict[str, Any] = {
+    'metadata': {},
+    'guards_code': [],
+    'treespec_namedtuple_fields': {},
+}
+_CONTAINERS = (
+    'builtins.tuple',
+    'builtins.list',
+    'builtins.dict',
+    'collections.OrderedDict',
 )
 
 
@@ -67,11 +95,6 @@ def build(request: Request) -> Found:
             images.
     """
     path = existing_file(request, '.pt2')
-    if is_torchscript(path):
-        raise ValueError(
-            f'{request.who} is a TorchScript archive, which holds code, and was not '
-            f'loaded. Export the model in a place that you trust: {_EXPORT}.'
-        )
     program = _load(path, request)
     names = program.graph_signature.user_inputs
     shapes = {
@@ -143,15 +166,15 @@ def _trains(node: Any) -> bool:
 def _load(path: Path, request: Request) -> Any:
     try:
         buffer = _vetted(path)
-    except zipfile.BadZipFile as error:
-        raise ValueError(
-            f'{request.who} ({path.stat().st_size} bytes) cannot be read; it may be '
-            f'truncated, or not what its suffix says: {error}.'
-        ) from error
     except _RefusedError as error:
         raise ValueError(
             f'{request.who} holds {error}, and was not loaded because reading it could '
             f'run code. Export the model for images alone: {_EXPORT}; or to ONNX.'
+        ) from error
+    except Exception as error:  # a hostile file can raise anything
+        raise ValueError(
+            f'{request.who} ({path.stat().st_size} bytes) cannot be read; it may be '
+            f'truncated, or not what its suffix says: {error}.'
         ) from error
     if buffer is None:
         raise ValueError(
@@ -176,47 +199,75 @@ class _RefusedError(Exception):
 def _vetted(path: Path) -> io.BytesIO | None:
     """Copy a program without what could run code; return None if it is not one."""
     copy = io.BytesIO()
-    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(copy, 'w') as vetted:
-        names = archive.namelist()
-        short = {name: name.partition('/')[2] for name in names}
-        if 'models/model.json' not in short.values():
+    with (
+        path.open('rb') as file,
+        zipfile.ZipFile(file) as archive,
+        zipfile.ZipFile(copy, 'w') as vetted,
+    ):
+        members = archive.infolist()
+        short = [member.filename.partition('/')[2] for member in members]
+        if 'constants.pkl' in short:
+            raise _RefusedError('a TorchScript archive, which holds code')
+        if 'models/model.json' not in short:
             return None
-        if len(set(names)) < len(names):
+        if len(set(short)) < len(short):
             raise _RefusedError('two files of one name')
-        for name in names:
-            if not _MEMBERS.fullmatch(short[name]):
-                raise _RefusedError(f'the file {name!r}')
-            content = archive.read(name)
+        # As torch writes them, no member is larger than its share of the file.
+        if sum(member.file_size for member in members) > path.stat().st_size:
+            raise _RefusedError('compressed members')
+        for name, member in zip(short, members):
+            if not _MEMBERS.fullmatch(name):
+                raise _RefusedError(f'the file {member.filename!r}')
+            content = archive.read(member)
             if name.endswith('.json'):
-                _check_json(json.loads(content))
+                content = json.dumps(_allowed(json.loads(content))).encode()
             # Not needed here, and the only part that is always pickled.
-            vetted.writestr(name, b'' if short[name] == _SAMPLES else content)
+            vetted.writestr(member.filename, b'' if name == _SAMPLES else content)
     copy.seek(0)
     return copy
 
 
-def _check_json(content: Any) -> None:
-    """Refuse what torch would evaluate, call or unpickle."""
-    for part in _dicts(content):
-        if part.get('use_pickle'):
-            raise _RefusedError(f'the pickled object {part.get("path_name")!r}')
-        calls = [part.get('as_operator')]
-        if 'inputs' in part and 'metadata' in part:
-            calls.append(part.get('target'))
-        for call in calls:
-            if call is not None and not _CALLS.fullmatch(str(call)):
-                raise _RefusedError(f'a call of {call!r}')
-        size = part.get('expr_str')
-        if size is not None and not _SIZES.fullmatch(str(size)):
-            raise _RefusedError(f'the expression {size!r}')
-        if 'default_factory' in str([v for v in part.values() if type(v) is str]):
-            raise _RefusedError('a factory')
+def _allowed(value: Any, key: str = '') -> Any:
+    """Return a copy of a part of a program, or raise if anything is not on the list.
+
+    Torch evaluates, imports, calls or unpickles some parts, and writes all names into
+    Python code.
+    """
+    if isinstance(value, dict):
+        return {
+            _allowed(name): _DROPPED[name]
+            if name in _DROPPED
+            else _allowed(part, _allowed(name))
+            for name, part in value.items()
+        }
+    if isinstance(value, list):
+        if key == 'custom_obj_values' and value:
+            raise _RefusedError('objects of its own')
+        # Of the modules that were exported, only the whole model is needed.
+        parts = value[:1] if key == 'module_call_graph' else value
+        return [_allowed(part, key) for part in parts]
+    if key == 'use_pickle' and value:
+        raise _RefusedError('the pickled object of a tensor')
+    if not isinstance(value, str):
+        return value
+    if key in ('in_spec', 'out_spec'):
+        protocol, tree = json.loads(value)
+        return json.dumps([protocol, _allowed_tree(tree)])
+    if not re.fullmatch(_STRINGS.get(key, _NAMES), value):
+        raise _RefusedError(f'{_DESCRIBED.get(key, "the name")} {value!r}')
+    return value
 
 
-def _dicts(content: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(content, dict):
-        yield content
-        content = list(content.values())
-    if isinstance(content, list):
-        for each in content:
-            yield from _dicts(each)
+def _allowed_tree(tree: Any) -> dict[str, Any]:
+    """Return a copy of the nesting of a program's inputs or outputs."""
+    kind, children = tree['type'], tree['children_spec']
+    keys = json.loads(tree['context'] or 'null')
+    if kind is not None and kind not in _CONTAINERS:
+        raise _RefusedError(f'outputs in a {kind!r}')
+    if not (keys is None or all(isinstance(key, str | int) for key in keys)):
+        raise _RefusedError(f'the keys {keys!r}')
+    return {
+        'type': kind,
+        'context': None if kind is None else json.dumps(keys),
+        'children_spec': [_allowed_tree(child) for child in children],
+    }
