@@ -45,7 +45,21 @@ def markdown(text: str) -> str:
 class SphinxMarks(griffe.Extension):
     """Rewrites every docstring as it is loaded."""
 
-    def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
+    def on_instance(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         """Called with each module, class, function and attribute."""
         if obj.docstring is not None:
             obj.docstring.value = markdown(obj.docstring.value)
+
+    def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
+        """Called with the whole package: a function replaces the module of its name."""
+        for part in pkg.modules.values():
+            hidden = [
+                (name, module[name])
+                for name, module in part.modules.items()
+                if part.imports.get(name) == f'{module.path}.{name}'
+            ]
+            for member in part.members.values() if hidden else ():
+                if member.is_alias and member.target_path.startswith(part.path):
+                    member.resolve_target()  # while its module is still there
+            for name, function in hidden:
+                part.set_member(name, griffe.Alias(name, function, parent=part))

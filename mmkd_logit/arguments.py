@@ -148,6 +148,13 @@ def _at_least_2(text: str) -> int:
     return int(text)
 
 
+def positive(text: str) -> int:
+    """Parse an integer of 1 or more on a command line."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'must be 1 or more, but got {text!r}')
+    return int(text)
+
+
 def picture_path(text: str) -> Path:
     """Parse the path of a picture on a command line.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import pydoc
 import re
 import runpy
 import shlex
@@ -177,6 +178,21 @@ def test_the_reference_has_every_public_name() -> None:
     ]
     public += [(modules, name) for name in set(modules.__all__) - set(models.__all__)]
     assert sorted(listed) == sorted(f'{each.__name__}.{name}' for each, name in public)
+
+
+def test_the_built_reference_shows_a_signature_of_every_name(tmp_path: Path) -> None:
+    pytest.importorskip('mkdocstrings', reason='the extra "docs" is not installed')
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    build(load_config(str(ROOT / '.ci' / 'mkdocs.yml'), site_dir=str(tmp_path)))
+    for page in (ROOT / 'docs' / 'api').glob('*.md'):
+        listed = re.findall(r'^::: (\S+)$', page.read_text(), re.M)
+        html = (tmp_path / 'api' / f'{page.stem}.html').read_text()
+        shown = re.findall(r'<h2 id="(\S+)"(?:(?!<h2 ).)*?"doc-signature', html, re.S)
+        # A class that only inherits its constructor has none.
+        rest = [name for name in listed if name not in shown]
+        assert all('__init__' not in vars(pydoc.locate(name)) for name in rest)
 
 
 LOOPS = [

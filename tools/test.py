@@ -67,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from mmkd_logit.apis import build_runner, check_data, load_weights, read_config
     from mmkd_logit.engine.hooks.class_check_hook import check_same_classes, class_names
+    from mmkd_logit.engine.hooks.teacher_check_hook import plain_metrics
 
     cfg = read_config(args)
     if args.print_config:
@@ -74,6 +75,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     # The config dumped by a resumed run would load that run's latest checkpoint.
     cfg.load_from, cfg.resume = None, False
+    # A FlexibleRunner builds the model too late for its weights to be loaded strictly.
+    if cfg.get('runner_type') == 'FlexibleRunner':
+        cfg.pop('runner_type')
     check_data(cfg, ('test_dataloader',))
     if args.tta:
         augment_images(cfg, args.config)
@@ -88,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     metrics = runner.test()
     if args.out is not None and is_main_process():
-        mmengine.dump(metrics, args.out)
+        mmengine.dump(plain_metrics(metrics), args.out)
 
 
 if __name__ == '__main__':

@@ -308,6 +308,8 @@ def _refuse_dead_settings(cfg: Config, options: Iterable[str]) -> None:
 def check_data(cfg: Config, loaders: Sequence[str]) -> None:
     """Check that folders of images and labels exist, before anything is built.
 
+    Data that is read from an archive or through a storage backend is left to them.
+
     Args:
         cfg (Config): As :func:`read_config` returns it.
         loaders (Sequence[str]): Keys of the data loaders that will be used.
@@ -320,7 +322,7 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
         dataset = (cfg.get(name) or {}).get('dataset') or {}
         while dataset.get('dataset') is not None:  # a wrapper, such as RepeatDataset
             where, dataset = f'{where}.dataset', dataset['dataset']
-        if _downloads(dataset, cfg.get('default_scope')):
+        if _downloads(dataset, cfg.get('default_scope')) or _is_stored(dataset):
             continue
         prefix = dataset.get('data_prefix') or ''
         prefixes = list(prefix.values()) if isinstance(prefix, dict) else [prefix]
@@ -343,6 +345,18 @@ def _downloads(dataset: dict, scope: str | None) -> bool:
     kind = dataset_type(dataset, scope)
     parameter = inspect.signature(kind).parameters.get('download') if kind else None
     return parameter is not None and dataset.get('download', parameter.default)
+
+
+def _is_stored(dataset: dict) -> bool:
+    """Return whether a dataset reads from an archive or through a storage backend."""
+    if Path(dataset.get('data_root') or '').is_file():
+        return True
+    backends = {
+        (part.get(key) or {}).get('backend')
+        for part in (dataset, *(dataset.get('pipeline') or ()))
+        for key in ('backend_args', 'file_client_args')
+    }
+    return bool(backends - {None, 'disk', 'local'})
 
 
 def dataset_type(dataset: dict, scope: str | None) -> type | None:
@@ -384,7 +398,8 @@ def check_constructor(cfg: Config) -> None:
             parameter names.
     """
     wrapper = cfg.get('optim_wrapper') or {}
-    name = str(wrapper.get('constructor', '')).rpartition('.')[2]
+    constructor = wrapper.get('constructor')
+    name = getattr(constructor, '__name__', str(constructor).rpartition('.')[2])
     blind = {each: task for task in TASKS for each in task.blind_constructors}
     if is_distiller(cfg.model) and name in blind:
         raise ValueError(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmkd_logit.errors import message_of
 from mmkd_logit.models import LogitDistiller
 from mmkd_logit.models.teachers.normalization import flips_channels, mean_std
 from mmkd_logit.models.teachers.sources.source import import_extra
@@ -90,33 +94,87 @@ class ExportedModel(nn.Module):
         return logits
 
 
-def export_onnx(model: ExportedModel, path: Path, shape: Sequence[int]) -> None:
-    """Write a model to a single ONNX file that takes any batch size.
+def export_onnx(
+    model: ExportedModel, path: Path, shape: Sequence[int], batch: int | None = None
+) -> float:
+    """Write a model to a single ONNX file, and check it on random images.
 
     Args:
         model (ExportedModel): The model.
         path (Path): The file. Its input is ``images``, its output ``logits``.
         shape (Sequence[int]): Channels, height and width of an image.
+        batch (int, optional): The only batch size that the file takes. Defaults to
+            None: any. It is then checked with 1, 2 and 3.
+
+    Returns:
+        float: As :func:`check_onnx` returns it, the largest of all checks.
 
     Raises:
         ImportError: If a package of the extra ``onnx`` is missing.
+        ValueError: If the model cannot be exported, or the file is not right for every
+            batch size. No file is written then.
     """
-    for package in ('onnx', *(('onnxscript',) if _exports_programs() else ())):
+    packages = ['onnx', 'onnxruntime', *(['onnxscript'] if _exports_programs() else [])]
+    for package in packages:
         import_extra(package, 'onnx', 'export_onnx')
-    # A batch size of one would be treated as a constant.
-    images = torch.zeros(2, *shape)
+    images = torch.rand(batch or 3, *shape) * 255
+    if not model.preprocess:
+        images = model.normalize(images)
+    expected = model(images)
+    counts = (1, 2, 3) if batch is None else (batch,)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        file = Path(folder) / path.name
+        try:
+            with _free_of_batch_size(model):
+                _write(model, file, images[:2] if batch is None else images, batch)
+            differences = [check_onnx(file, images[:n], expected[:n]) for n in counts]
+        except Exception as error:  # the exporter and onnxruntime raise anything
+            name, free = type(model.model).__name__, ''
+            if batch is None:
+                free = ' A fixed batch size may help (--batch 1).'
+            raise ValueError(
+                f'The {name} cannot be exported to ONNX by torch {torch.__version__}: '
+                f'{message_of(error)}{free}'
+            ) from error
+        file.replace(path)
+    return max(differences)
+
+
+def _write(model: ExportedModel, file: Path, images: Tensor, batch: int | None) -> None:
     settings: dict[str, Any] = {'input_names': ['images'], 'output_names': ['logits']}
     if _exports_programs():
-        settings.update(
-            dynamo=True,
-            dynamic_shapes={'images': {0: torch.export.Dim('batch')}},
-            external_data=False,
-            verbose=False,
-        )
-    else:
+        settings.update(dynamo=True, external_data=False, verbose=False)
+        if batch is None:
+            free = {0: torch.export.Dim('batch')}
+            settings['dynamic_shapes'] = {'images': free}
+    elif batch is None:
         settings['dynamic_axes'] = {'images': {0: 'batch'}, 'logits': {0: 'batch'}}
-    with torch.no_grad():
-        torch.onnx.export(model, (images,), str(path), **settings)
+    torch.onnx.export(model, (images,), str(file), **settings)
+
+
+@contextmanager
+def _free_of_batch_size(model: nn.Module) -> Iterator[None]:
+    """Let the window attention of the toolboxes be traced with any batch size.
+
+    It computes the batch size by ``int()`` of a float, which becomes a constant.
+    """
+    parts = [part for part in model.modules() if hasattr(part, 'window_reverse')]
+    for part in parts:
+        part.window_reverse = partial(_merge_windows, part.window_size)
+    try:
+        yield
+    finally:
+        for part in parts:
+            del part.window_reverse
+
+
+def _merge_windows(
+    size: int, windows: Tensor, height: int, width: int, *_: int
+) -> Tensor:
+    """Arrange windows (N * windows, size, size, C) as maps (N, height, width, C)."""
+    channels = windows.shape[-1]
+    rows = windows.view(-1, height // size, width // size, size, size, channels)
+    return rows.transpose(2, 3).reshape(-1, height, width, channels)
 
 
 def check_onnx(path: Path, images: Tensor, expected: Tensor) -> float:
@@ -139,15 +197,15 @@ def check_onnx(path: Path, images: Tensor, expected: Tensor) -> float:
     found = torch.from_numpy(got)
     if found.shape != expected.shape:
         raise ValueError(
-            f'{path} outputs logits of shape {tuple(found.shape)}, but the model '
-            f'{tuple(expected.shape)}. Do not use the file.'
+            f'{path.name} outputs logits of shape {tuple(found.shape)}, but the model '
+            f'{tuple(expected.shape)}.'
         )
     largest = expected.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
     difference = ((found - expected).abs().max() / largest).item()
     if not difference <= _ALLOWED:
         raise ValueError(
-            f'{path} differs from the model by {difference:.1e} of the largest logit, '
-            f'but {_ALLOWED} is allowed. Do not use the file.'
+            f'{path.name} differs from the model by {difference:.1e} of the largest '
+            f'logit for {len(images)} images, but {_ALLOWED} is allowed.'
         )
     return difference
 

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import get_dist_info, is_main_process
 from mmengine.evaluator import Evaluator
-from mmengine.registry import init_default_scope
+from mmengine.registry import EVALUATOR, init_default_scope
 from mmengine.runner import Runner
 from rich.console import Console
 from rich.progress import Progress
@@ -205,10 +205,13 @@ def _evaluate(cfg: Config, model: LogitDistiller) -> dict[str, float] | None:
     if cfg.get('val_dataloader') is None or not cfg.get('val_evaluator'):
         return None
     loader = Runner.build_dataloader(cfg.val_dataloader)
-    evaluator = Evaluator(cfg.val_evaluator)
+    settings = cfg.val_evaluator
+    if isinstance(settings, dict) and 'metrics' in settings:
+        evaluator = EVALUATOR.build({'type': 'Evaluator', **settings})
+    else:
+        evaluator = Evaluator(settings)
     evaluator.dataset_meta = getattr(loader.dataset, 'metainfo', None)
-    metrics = evaluate_teacher(model, evaluator, loader)
-    return {name: float(value) for name, value in metrics.items()}
+    return evaluate_teacher(model, evaluator, loader)
 
 
 def _plan(writer: StoreWriter) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -19,7 +20,8 @@ class LogitTap:
         name (str): Its name, for messages.
 
     Raises:
-        RuntimeError: At the end of the block, if the layer did not run exactly once.
+        RuntimeError: If the layer runs without gradients, although the block has them;
+            at the end of the block, if it did not run exactly once.
 
     Example:
         >>> import torch
@@ -40,6 +42,7 @@ class LogitTap:
         self._calls = 0
 
     def __enter__(self) -> LogitTap:
+        self._with_grad = torch.is_grad_enabled()
         self._handle = self._layer.register_forward_hook(self._keep)
         return self
 
@@ -58,5 +61,12 @@ class LogitTap:
             )
 
     def _keep(self, layer: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+        if self._with_grad and not torch.is_grad_enabled():
+            raise RuntimeError(
+                f'The last layer {self._name!r} runs without gradients, so no loss on '
+                'its logits would train anything: it is inside of a module with '
+                'activation checkpointing, or of torch.no_grad(). Checkpoint the '
+                'backbone alone.'
+            )
         self.feature, self.logits = args[0], output
         self._calls += 1

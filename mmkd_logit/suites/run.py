@@ -139,6 +139,10 @@ class Run:
             *self.work_dir.glob('epoch_*.pth'),
             *self.work_dir.glob('iter_*.pth'),
         ]
+        # A CheckpointHook can write other names, and to another folder.
+        note = self.work_dir / 'last_checkpoint'
+        if note.is_file() and (noted := Path(note.read_text().strip())).is_file():
+            files.append(noted)
         for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
             try:
                 check_resume(str(file), self.row.read().model)

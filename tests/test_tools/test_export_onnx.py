@@ -11,9 +11,11 @@ import pytest
 import torch
 from command_lines import CONFIGS, REPO, call
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
 from mmkd_logit.apis import build_model
 from mmkd_logit.apis.onnx import ExportedModel, check_onnx, export_onnx
+from mmkd_logit.registry import MODELS
 
 EXPORT = 'model_converters/export_onnx'
 DIGITS = CONFIGS / 'dhkd' / 'res20_res8_digits.py'
@@ -97,6 +99,96 @@ def test_logits_of_a_segmentor_have_the_size_of_the_images(tmp_path: Path) -> No
     assert check_onnx(tmp_path / 'segmentor.onnx', images, expected) < 1e-4
     with pytest.raises(ValueError, match='differs from the model by'):
         check_onnx(tmp_path / 'segmentor.onnx', images, expected + 1)
+
+
+class BakesItsBatch(torch.nn.Module):
+    """A backbone whose traced graph holds the size of the batch as a constant."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 6, 3, 2)
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor]:
+        return (self.conv(images) * int(images.shape[0] / 1.0),)
+
+
+def swin(scope: str) -> torch.nn.Module:
+    backbone = dict(
+        type='SwinTransformer', drop_path_rate=0.0, out_indices=(1,), window_size=4
+    )
+    init_default_scope(scope)
+    if scope == 'mmseg':
+        sizes = dict(embed_dims=6, depths=(2, 2), num_heads=(1, 2), strides=(4, 2))
+        backbone |= dict(sizes, pretrain_img_size=32)
+        head = dict(type='FCNHead', in_channels=12, channels=4, num_convs=1)
+        head |= dict(num_classes=3, in_index=0, norm_cfg=dict(type='BN'))
+        return MODELS.build(
+            dict(
+                type='EncoderDecoder',
+                data_preprocessor=dict(type='SegDataPreProcessor'),
+                backbone=backbone,
+                decode_head=head,
+                test_cfg=dict(mode='whole'),
+            )
+        )
+    arch = dict(embed_dims=6, depths=[2, 2], num_heads=[1, 2])
+    return classifier(dict(backbone, arch=arch, img_size=32), 12)
+
+
+def classifier(backbone: dict | torch.nn.Module, channels: int) -> torch.nn.Module:
+    return MODELS.build(
+        dict(
+            type='ImageClassifier',
+            backbone=backbone,
+            neck=dict(type='GlobalAveragePooling'),
+            head=dict(type='LinearClsHead', num_classes=3, in_channels=channels),
+        )
+    )
+
+
+@pytest.mark.parametrize('scope', ['mmpretrain', 'mmseg'])
+def test_window_attention_takes_any_batch(scope: str, tmp_path: Path) -> None:
+    model = ExportedModel(swin(scope))
+    with torch.no_grad():
+        assert export_onnx(model, tmp_path / 'swin.onnx', (3, 32, 32)) < 1e-5
+        for count in (1, 2, 5):
+            images = torch.rand(count, 3, 32, 32)
+            check_onnx(tmp_path / 'swin.onnx', images, model(images))
+    assert all('window_reverse' not in vars(part) for part in model.modules())
+
+
+def test_a_file_that_is_right_for_one_batch_only_is_not_kept(tmp_path: Path) -> None:
+    model = ExportedModel(classifier(BakesItsBatch(), 6))
+    path = tmp_path / 'student.onnx'
+    with torch.no_grad():
+        with pytest.raises(ValueError, match='differs .* 1 images.*--batch 1'):
+            export_onnx(model, path, (3, 16, 16))
+        assert not list(tmp_path.iterdir())
+        export_onnx(model, path, (3, 16, 16), batch=2)
+    (shape,) = (each.shape for each in onnxruntime.InferenceSession(path).get_inputs())
+    assert shape == [2, 3, 16, 16]
+    assert [each.name for each in tmp_path.iterdir()] == ['student.onnx']
+
+
+def test_a_file_that_is_wrong_on_test_images_is_not_kept(
+    student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        'mmkd_logit.apis.onnx.mean_std',
+        lambda _: (torch.ones(1, 1, 1), torch.ones(1, 1, 1)),
+    )
+    out = tmp_path / 'student.onnx'
+    with pytest.raises(ValueError, match='differs from the model by'):
+        call(EXPORT, DIGITS, student, out, '--preprocess')
+    assert not out.exists()
+
+
+def test_a_fixed_batch(
+    student: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    call(EXPORT, DIGITS, student, tmp_path / 'student.onnx', '--batch', '3')
+    said = capsys.readouterr().out
+    assert '3 x 1 x 8 x 8.' in said and '3 test images' in said
 
 
 @pytest.mark.skipif(

@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmkd_logit.dist import mean_over_ranks
+from mmkd_logit.engine.optim_wrappers.two_gradients_optim_wrapper import gradients_of
 from mmkd_logit.functional import gradient_cosine
 from mmkd_logit.models import LogitDistiller
 from mmkd_logit.models.distillers import distiller_in
@@ -42,9 +43,9 @@ class GradientConflictHook(Hook):
 
     Raises:
         ValueError: If ``interval`` is below 1, or, when training starts, if the
-            student has no backbone, or neither it nor the classifier is trained.
-        RuntimeError: From torch, if the student uses activation checkpointing
-            (``with_cp=True``).
+            student has no backbone, or neither it nor the classifier is trained; in
+            the first step, if the student uses activation checkpointing, as
+            ``with_cp=True`` does.
 
     Example:
         In a config::
@@ -92,9 +93,7 @@ class GradientConflictHook(Hook):
         with torch.autocast(task.device.type, enabled=False):
             for loss in (task, distill):
                 scaled = loss if scaler is None else scaler.scale(loss)
-                grads += torch.autograd.grad(
-                    scaled, params, retain_graph=True, allow_unused=True
-                )
+                grads += gradients_of(scaled, params, type(self).__name__)
         grads = mean_over_ranks(grads, params * 2)
         pair = dict(zip(params, zip(grads, grads[len(params) :])))
         cosines = {

@@ -131,7 +131,8 @@ class NeuralCollapseHook(Hook):
 
 def _without_augmentation(train: Any, val: Any) -> Any:
     """Return the training set with the pipeline of the validation set."""
-    while hasattr(train, 'dataset'):  # a wrapper, such as RepeatDataset
+    # A wrapper that repeats images, such as RepeatDataset; others leave some out.
+    while hasattr(train, 'dataset') and len(train) >= len(train.dataset):
         train = train.dataset
     if not (hasattr(train, 'pipeline') and hasattr(val, 'pipeline')):
         raise ValueError(

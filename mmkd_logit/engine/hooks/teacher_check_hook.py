@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
 import torch
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mmkd_logit.engine.hooks.class_check_hook import class_names
@@ -24,9 +29,10 @@ class TeacherCheckHook(Hook):
     A wrong teacher (other weights, normalization or class order) still returns logits,
     and distillation fails silently. This hook makes it fail loudly. If the teacher
     names its classes, they must be those of the training set in the same order, or be
-    matched by the teacher's ``class_map``. Its metrics on the validation set are logged
-    as ``teacher/<metric>`` before training. A resumed run does not repeat this. A
-    teacher whose logits are stored is judged by its metrics at that time.
+    matched by the teacher's ``class_map``. Its metrics on the validation set, as far as
+    they are numbers, are logged as ``teacher/<metric>`` before training. A resumed run
+    does not repeat this. A teacher whose logits are stored is judged by its metrics at
+    that time.
 
     Args:
         metric (str, optional): The metric to compare, such as 'accuracy/top1'.
@@ -37,7 +43,8 @@ class TeacherCheckHook(Hook):
     Raises:
         ValueError: If only one of ``metric`` and ``minimum`` is given; when training
             starts, if the teacher has other classes or another class order, there is
-            no validation set or no such metric, or the teacher is below ``minimum``.
+            no validation set, no evaluator or no such number, or the teacher is below
+            ``minimum``.
 
     Example:
         As a default hook, so that a child config can change or drop it::
@@ -83,22 +90,29 @@ class TeacherCheckHook(Hook):
             metrics = _stored_metrics(teacher)
         else:
             runner.logger.info(f'Evaluating {teacher.name} before training.')
-            loop = runner.val_loop
+            loop: Any = runner.val_loop
+            if not hasattr(loop, 'evaluator'):
+                raise ValueError(
+                    'TeacherCheckHook evaluates as ValLoop does, but a '
+                    f'{type(loop).__name__} has no evaluator. Set '
+                    'default_hooks.teacher_check=None.'
+                )
             # A data loader draws a seed: without this, dropout would differ.
             with side_rng():
                 metrics = evaluate_teacher(model, loop.evaluator, loop.dataloader)
         runner.message_hub.update_info('teacher', metrics)
-        runner.visualizer.add_scalars(
-            {f'teacher/{name}': value for name, value in metrics.items()}
-        )
+        if metrics:
+            runner.visualizer.add_scalars(
+                {f'teacher/{name}': value for name, value in metrics.items()}
+            )
         shown = '  '.join(f'teacher/{name}: {v:.4f}' for name, v in metrics.items())
-        runner.logger.info(shown)
+        runner.logger.info(shown or 'The evaluator gives no numbers.')
         if self.metric is None or self.minimum is None:
             return
         if self.metric not in metrics:
             raise ValueError(
                 f'TeacherCheckHook.metric is {self.metric!r}, but the evaluator gives '
-                f'{list(metrics)}.'
+                f'{list(metrics)} as numbers.'
             )
         if not metrics[self.metric] >= self.minimum:
             raise ValueError(
@@ -161,8 +175,35 @@ def evaluate_teacher(
         loader (DataLoader): Loader of the validation set.
 
     Returns:
-        dict[str, float]: Metrics, as the evaluator names them.
+        dict[str, float]: The metrics that are numbers, as the evaluator names them.
     """
     for batch in loader:
         evaluator.process(data_samples=model.teacher_step(batch), data_batch=batch)
-    return evaluator.evaluate(len(loader.dataset))  # type: ignore[arg-type]
+    metrics = plain_metrics(evaluator.evaluate(len(loader.dataset)))  # type: ignore[arg-type]
+    # As in mmengine's log of a validation, lists are left out.
+    return {name: float(v) for name, v in metrics.items() if isinstance(v, int | float)}
+
+
+def plain_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn metrics into values that JSON and YAML can hold.
+
+    Args:
+        metrics (Mapping[str, Any]): As an evaluator gives them: numbers, tensors,
+            arrays, lists or dicts of these.
+
+    Returns:
+        dict[str, Any]: Numbers, text, and lists and dicts of these. A tensor or array
+        of one element is a number.
+    """
+    return {str(name): _plain(value) for name, value in metrics.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Tensor | np.ndarray | np.generic):
+        flat = value.reshape(-1).tolist()
+        return flat[0] if len(flat) == 1 else value.tolist()
+    if isinstance(value, Mapping):
+        return plain_metrics(value)
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return value if isinstance(value, str | int | float | None) else str(value)

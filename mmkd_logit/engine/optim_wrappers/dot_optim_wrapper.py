@@ -50,8 +50,7 @@ class DOTOptimWrapper(TwoGradientsOptimWrapper):
     large :math:`\Delta` gives distillation more weight. Compare with plain SGD whose
     ``loss_weight`` is larger by the same ratio.
 
-    Source: https://openaccess.thecvf.com/content/ICCV2023/papers/\
-Zhao_DOT_A_Distillation-Oriented_Trainer_ICCV_2023_paper.pdf
+    Source: https://openaccess.thecvf.com/content/ICCV2023/papers/Zhao_DOT_A_Distillation-Oriented_Trainer_ICCV_2023_paper.pdf
 
     Args:
         optimizer (SGD): The optimizer, with momentum; in a config, its settings.
@@ -63,13 +62,13 @@ Zhao_DOT_A_Distillation-Oriented_Trainer_ICCV_2023_paper.pdf
 
     Raises:
         ValueError: If ``delta`` does not fit a momentum, or a setting of the optimizer
-            or of ``clip_grad`` has no meaning for two momenta.
+            or of ``clip_grad`` has no meaning for two momenta; in the first step, if
+            the student uses activation checkpointing (``with_cp=True``).
         TypeError: If the optimizer is not SGD; when training starts, if the model is
             not a :class:`LogitDistiller`, or is wrapped in anything other than
             ``MMDistributedDataParallel``.
         RuntimeError: If the step is compiled, or ``update_params`` is called outside
-            of one; from torch, if the student uses activation checkpointing
-            (``with_cp=True``).
+            of one.
 
     Example:
         In a config::

@@ -39,12 +39,12 @@ class GradAlignOptimWrapper(TwoGradientsOptimWrapper):
             ``clip_grad``.
 
     Raises:
-        ValueError: If ``scope`` is unknown.
+        ValueError: If ``scope`` is unknown; in the first step, if the student uses
+            activation checkpointing (``with_cp=True``).
         TypeError: When training starts, if the model is not a
             :class:`LogitDistiller`, or is wrapped in anything other than
             ``MMDistributedDataParallel``.
-        RuntimeError: If ``update_params`` is called outside of a training step; from
-            torch, if the student uses activation checkpointing (``with_cp=True``).
+        RuntimeError: If ``update_params`` is called outside of a training step.
 
     Example:
         In a config::

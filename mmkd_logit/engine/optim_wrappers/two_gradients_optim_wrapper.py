@@ -37,8 +37,9 @@ class TwoGradientsOptimWrapper(OptimWrapper):
         TypeError: When training starts, if the model is not a
             :class:`LogitDistiller`, or is wrapped in anything other than
             ``MMDistributedDataParallel``.
-        RuntimeError: If ``update_params`` is called outside of a training step; from
-            torch, if the student uses activation checkpointing (``with_cp=True``).
+        RuntimeError: If ``update_params`` is called outside of a training step.
+        ValueError: In the first step, if the student uses activation checkpointing, as
+            ``with_cp=True`` does.
     """
 
     def __init__(self, optimizer: Optimizer, **kwargs: Any) -> None:
@@ -102,11 +103,10 @@ class TwoGradientsOptimWrapper(OptimWrapper):
         # DDP has prepared the incoming sum for a backward pass of its own.
         (task, distill, loss), self._losses = self._losses, None
         if task is not None and distill is not None:
-            grads = torch.autograd.grad(
+            grads = gradients_of(
                 self._scaled(self.scale_loss(distill)),
                 self._parameters(),
-                retain_graph=True,
-                allow_unused=True,
+                type(self).__name__,
             )
             self._distill = add_gradients(self._distill, grads)
             loss = task
@@ -174,6 +174,36 @@ class TwoGradientsOptimWrapper(OptimWrapper):
                 "model_wrapper_cfg=dict(type='MMDistributedDataParallel')."
             )
         return distiller
+
+
+def gradients_of(
+    loss: Tensor, params: Sequence[nn.Parameter], who: str
+) -> list[Tensor | None]:
+    """Return the gradients of one of several losses, and keep the graph for the others.
+
+    Args:
+        loss (Tensor): Scalar.
+        params (Sequence[Parameter]): The parameters.
+        who (str): Name of the caller, for the message.
+
+    Returns:
+        list[Tensor | None]: One per parameter, None where the loss does not reach.
+
+    Raises:
+        ValueError: If the model uses activation checkpointing.
+    """
+    try:
+        grads = torch.autograd.grad(loss, params, retain_graph=True, allow_unused=True)
+    except RuntimeError as error:
+        if 'checkpoint' not in str(error).lower():
+            raise
+        raise ValueError(
+            f'{who} needs the gradients of two losses of one forward pass, which torch '
+            'cannot compute with activation checkpointing. Turn that off in the '
+            'student (with_cp, use_checkpoint, activation_checkpointing), or remove '
+            f'{who}.'
+        ) from error
+    return list(grads)
 
 
 def add_gradients(

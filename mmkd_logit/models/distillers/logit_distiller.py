@@ -479,15 +479,19 @@ class LogitDistiller(BaseModel):
             for key, value in loss.statistics().items()
         }
 
-    @property
-    def head(self) -> nn.Module:
-        """The student's head, which mmpretrain's ``SwitchRecipeHook`` looks up here."""
-        return self.student.head
+    def __getattr__(self, name: str) -> Any:
+        """Return what only the student has, such as ``backbone`` or ``decode_head``.
 
-    @property
-    def out_channels(self) -> int:
-        """The student's classes, which mmseg's test-time augmentation reads here."""
-        return self.student.out_channels
+        The toolboxes' hooks, memory savers and test-time augmentation look up a model's
+        parts there.
+        """
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            student = self._modules.get('student')
+            if name.startswith('_') or not hasattr(student, name):
+                raise
+            return getattr(student, name)
 
     def get_layer_depth(self, param_name: str) -> tuple[int, int]:
         """Return the depth of a parameter for layer-wise learning rates.
