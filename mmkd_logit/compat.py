@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -67,6 +68,18 @@ def _version(distribution: str) -> str | None:
         return version(distribution)
     except PackageNotFoundError:
         return None
+
+
+def leave_out_multimodal() -> None:
+    """Keep mmpretrain from importing its multimodal models where it could not.
+
+    It imports them where pycocotools is installed, but they need transformers 4.
+    """
+    if int((_version('transformers') or '0').partition('.')[0]) >= 5:
+        with suppress(ModuleNotFoundError):  # of mmpretrain, which then is missed later
+            from mmpretrain.utils import dependency
+
+            dependency.WITH_MULTIMODAL = False
 
 
 def check_stack() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from mmkd_logit.compat import (
     INSTALL_HINT,
     check_stack,
+    leave_out_multimodal,
     name_unreadable_files,
     register_config_packages,
     silence_stack,
@@ -30,6 +31,7 @@ except ModuleNotFoundError as error:
 
 check_stack()
 silence_stack()
+leave_out_multimodal()
 name_unreadable_files()
 register_config_packages()
 read_for_mmengine()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.dist import is_main_process
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.runner import Runner
 
@@ -18,6 +20,7 @@ from mmkd_logit.apis.config import check_constructor, runner_class
 from mmkd_logit.apis.key_at_fault import naming_key
 from mmkd_logit.compat import MMENGINE_HOOKS
 from mmkd_logit.engine.hooks import ClassCheckHook, LoadFromHook
+from mmkd_logit.lock import only_one_in
 from mmkd_logit.models.settings import is_distiller
 from mmkd_logit.views import takes_views, with_views
 
@@ -139,8 +142,9 @@ class _OfTools:
         return logger
 
     def train(self) -> Any:
-        """Train; errors of what is built only now name its key."""
-        with naming_key(self.cfg):
+        """Train, alone in the work dir; errors of what is built now name its key."""
+        alone = only_one_in(self.work_dir) if is_main_process() else nullcontext()
+        with alone, naming_key(self.cfg):
             return super().train()  # type: ignore[misc]
 
     def test(self) -> Any:

@@ -12,6 +12,7 @@ from mmengine.dist import barrier, is_main_process
 from torch import Tensor
 
 from mmkd_logit.flat import difference, leaves
+from mmkd_logit.lock import try_lock
 from mmkd_logit.logit_store.header import (
     HEADER,
     header_text,
@@ -97,8 +98,6 @@ class StoreWriter:
 
     def open(self) -> None:
         """Create the files at their full size, or reuse existing ones."""
-        import fcntl  # missing on Windows, where the rest of the package works
-
         barrier()  # all have looked for a store that was begun
         if is_main_process():
             if self.missing_size() > self.free_size():
@@ -109,12 +108,10 @@ class StoreWriter:
                 )
             self.part.mkdir(parents=True, exist_ok=True)
             self._lock = (self.part / _LOCK).open('w')
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not try_lock(self._lock):
                 raise FileExistsError(
                     f'Another process is writing {self.part}. Wait until it ends.'
-                ) from None
+                )
             draft = self.part / f'{HEADER}.new'
             draft.write_text(self._text, encoding='utf-8')
             draft.replace(self.part / HEADER)

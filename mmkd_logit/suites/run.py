@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import itertools
 import json
@@ -20,6 +19,7 @@ from mmengine.config import Config
 from mmkd_logit.apis import check_resume, config_name
 from mmkd_logit.compat import shipped_folder
 from mmkd_logit.flat import difference, leaves
+from mmkd_logit.lock import try_lock
 from mmkd_logit.models.settings import is_distiller, is_probe
 from mmkd_logit.suites.suite import (
     CACHE,
@@ -199,12 +199,10 @@ class Run:
         """
         self.work_dir.mkdir(parents=True, exist_ok=True)
         file = (self.work_dir / _LOCK).open('w')
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            return None
-        return file
+        if try_lock(file):
+            return file
+        file.close()
+        return None
 
     def start(
         self, environment: Mapping[str, str], processes: int, lock: IO[str]

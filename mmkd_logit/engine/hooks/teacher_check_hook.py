@@ -64,6 +64,10 @@ class TeacherCheckHook(Hook):
                 'TeacherCheckHook needs metric and minimum together, but got '
                 f'metric={metric!r}, minimum={minimum!r}.'
             )
+        if isinstance(minimum, bool):
+            raise ValueError(
+                f'TeacherCheckHook.minimum must be a number, but got {minimum}.'
+            )
         self.metric = metric
         self.minimum = minimum
 
@@ -113,6 +117,12 @@ class TeacherCheckHook(Hook):
             raise ValueError(
                 f'TeacherCheckHook.metric is {self.metric!r}, but the evaluator gives '
                 f'{list(metrics)} as numbers.'
+            )
+        if 0 < self.minimum <= 1 < metrics[self.metric]:
+            raise ValueError(
+                f'TeacherCheckHook.minimum is {self.minimum}, but {self.metric} is '
+                f'{metrics[self.metric]:.2f}, in percent. Write '
+                f'default_hooks.teacher_check.minimum={100 * self.minimum:g}.'
             )
         if not metrics[self.metric] >= self.minimum:
             raise ValueError(

@@ -185,12 +185,12 @@ class LogitDistiller(BaseModel):
                 "task_loss_weight=0 and no loss with head='main': the student's own "
                 'classifier would learn nothing.'
             )
-        if self._shows_views and self._mixes_images():
+        if self._shows_views and self._batch_augments():
             raise ValueError(
-                'teacher.cache and teacher.views need the single images that the '
-                'pipeline outputs, but the student trains with mixup or CutMix (batch '
-                'augments), which blend the images of a batch. Remove '
-                'student.train_cfg.augments, or run the teacher live without views.'
+                'teacher.cache and teacher.views need the images that the pipeline '
+                'outputs, but the student trains with batch augments, such as mixup, '
+                'which change them later. Remove student.train_cfg.augments, or run '
+                'the teacher live without views.'
             )
         spatial = [name for name, loss in self.named_losses() if loss.needs_pixels]
         if spatial and self.task.feature_ndim != 4:
@@ -240,8 +240,15 @@ class LogitDistiller(BaseModel):
             self.parse_losses(distill)[0] if self.distils else None,
         )
 
+    def _batch_augments(self) -> list[Any]:
+        found = getattr(self.data_preprocessor, 'batch_augments', None) or []
+        found = getattr(found, 'augments', found)  # mmpretrain draws one of several
+        return found if isinstance(found, list) else [found]
+
     def _mixes_images(self) -> bool:
-        return getattr(self.data_preprocessor, 'batch_augments', None) is not None
+        """Whether batch augments blend images: all but those that resize or pad."""
+        names = [type(augment).__name__ for augment in self._batch_augments()]
+        return not all(name.endswith(('Resize', 'Pad')) for name in names)
 
     def init_weights(self) -> None:
         """Initialize the student and the auxiliary head, and load the teacher.
@@ -342,6 +349,8 @@ class LogitDistiller(BaseModel):
         losses = self._weighted_task(task)
         self._begin(len(data_samples), losses)
         if teacher is None:
+            if self.aux_head is not None:
+                self._monitor.see_resting_head()
             resting = {f'loss_{name}': touch(self) for name in self.losses}
             return losses | resting | self._statistics_of_losses()
 
@@ -362,6 +371,8 @@ class LogitDistiller(BaseModel):
             first = next(iter(distill))
             distill[first] = distill[first] + touch(self.student)
         self._monitor.see_rows(rows)
+        if self.task.feature_ndim == 4:
+            self._monitor.see_labels(rows, len(data_samples))
         statistics = {'teacher_agreement': agreement}
         statistics |= self._agreement_of_members(rows) | self._statistics_of_losses()
         if self.kendall_tau_rows > 0:
@@ -407,7 +418,9 @@ class LogitDistiller(BaseModel):
             top = logits.indices
             logits = self.teacher.spread(logits)
         several = [logits] if isinstance(logits, Tensor) else logits
-        self._monitor.see_teacher([each for each in several if each is not None])
+        self._monitor.see_teacher(
+            [each for each in several if each is not None], inputs
+        )
         return logits, top
 
     def teacher_predictions(self, inputs: Tensor, data_samples: list[Any]) -> list[Any]:
@@ -425,7 +438,7 @@ class LogitDistiller(BaseModel):
             samples = self.teacher.predict(inputs, data_samples)
             if isinstance(samples, list):
                 return samples
-        logits = self.teacher(inputs)
+        logits = self.teacher(inputs, data_samples)
         several = [logits] if isinstance(logits, Tensor) else logits
         several = self.task.at_image_size(several, inputs)
         average = self.teacher.average(several)

@@ -20,6 +20,8 @@ _MOST_ROWS = 4096
 # factor, and its cross entropy exceeds that of guessing by the second.
 _TOO_LONG = 10.0
 _TOO_WRONG = 2.0
+# Images per class in which each class of a segmentor should occur.
+_IMAGES_PER_CLASS = 16
 
 
 class StepMonitor:
@@ -39,32 +41,43 @@ class StepMonitor:
         self._said: set[str] = set()
         self._steps = 0
         self._measured: _Later | None = None
+        self._images_seen = 0
+        self._classes_seen: Tensor | None = None
 
     def __deepcopy__(self, memo: dict) -> StepMonitor:
         """Return a new monitor: a copy of the model watches its own steps."""
         return StepMonitor(self._teacher)
 
-    def see_teacher(self, logits: Sequence[Tensor]) -> None:
+    def see_teacher(self, logits: Sequence[Tensor], images: Tensor) -> None:
         """Look at each teacher's logits, before the student's forward pass."""
         total = torch.stack([each.sum(dtype=torch.float32) for each in logits]).sum()
-        self._logits, self._sum = logits, _Later(total)
+        self._logits, self._sum, self._images = logits, _Later(total), images
 
     def see_rows(self, rows: LogitRows | LogitStrips) -> None:
         """Look at the rows of the step.
 
         Raises:
-            RuntimeError: If the teacher's logits are not finite.
+            RuntimeError: If the images or the teacher's logits are not finite.
         """
         # A sum can overflow where every logit is finite.
         if not self._sum.value.isfinite() and not all(
             each.isfinite().all() for each in self._logits
         ):
+            bad = [
+                i for i, each in enumerate(self._images) if not each.isfinite().all()
+            ]
+            if bad:
+                raise RuntimeError(
+                    f'Iteration {_iteration()}: images {bad} of the batch hold values '
+                    'that are not finite. Check their files, the pipeline, and the '
+                    'mean and std of the data_preprocessor.'
+                )
             raise RuntimeError(
                 f'{self._teacher} gave logits that are not finite at iteration '
                 f'{_iteration()}. The student and its losses are not the cause: check '
                 "the teacher's checkpoint, normalization and dtype."
             )
-        del self._logits, self._sum
+        del self._logits, self._sum, self._images
         if len(rows) == 0:
             self._say_once(
                 'no rows',
@@ -73,6 +86,40 @@ class StepMonitor:
                 'the label files.',
             )
         self._watch_student(rows)
+
+    def see_labels(self, rows: LogitRows | LogitStrips, images: int) -> None:
+        """Look for classes that no pixel has, as in masks whose foreground is 255."""
+        enough = _IMAGES_PER_CLASS * rows.classes
+        if rows.labels is None or self._images_seen >= enough:
+            return
+        if self._classes_seen is None:
+            # The last place is for placeholders of images without labels.
+            seen = rows.labels.new_zeros(rows.classes + 1, dtype=torch.bool)
+            self._classes_seen = seen
+        known = (rows.labels >= 0) & (rows.labels < rows.classes)
+        self._classes_seen.index_fill_(0, rows.labels.where(known, rows.classes), True)
+        self._images_seen += images
+        if self._images_seen < enough:
+            return
+        missing = (~self._classes_seen[:-1]).nonzero().flatten().tolist()
+        if missing:
+            self._say_once(
+                'classes',
+                f'no pixel of the first {self._images_seen} images belongs to the '
+                f'classes {", ".join(map(str, missing[:10]))} of {rows.classes}. Check '
+                'the label files: a value that is ignore_index (255), such as the '
+                'foreground of a mask of 0 and 255, is no class, and does not count.',
+            )
+
+    def see_resting_head(self) -> None:
+        """Say what happens to the auxiliary head in a step without distillation."""
+        self._say_once(
+            'resting',
+            'all distillation losses have weight 0. Until one rises, the auxiliary '
+            'head learns nothing, but weight decay shrinks it. To keep it as it is, '
+            "set optim_wrapper.paramwise_cfg=dict(custom_keys={'aux_head': dict("
+            'decay_mult=0)}).',
+        )
 
     def _watch_student(self, rows: LogitRows | LogitStrips) -> None:
         if self._measured is not None:

@@ -131,7 +131,7 @@ class Teachers:
     ) -> list[Tensor | None]:
         """Compute each teacher's logits of preprocessed images; None at weight 0."""
         return [
-            each(inputs) if self.weights[name] else None
+            each(inputs, data_samples) if self.weights[name] else None
             for name, each in self.members.items()
         ]
 

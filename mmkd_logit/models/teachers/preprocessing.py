@@ -72,10 +72,11 @@ def check_preprocess(
     found: dict[str, Any] = {}
     if mean is not None and std is not None:
         found = {'mean': tuple(map(float, mean)), 'std': tuple(map(float, std))}
-        if len(mean) != len(std) or len(mean) not in (1, 3) or min(std) <= 0:
+        if len(mean) != len(std) or not mean or min(std) <= 0:
             raise ValueError(
-                'mean and std of teacher.preprocess must be 3 numbers, or 1 for grey '
-                f'images, and std positive, but got mean={mean!r}, std={std!r}.'
+                'mean and std of teacher.preprocess must have a number for each '
+                'channel of the images, or one for all, and std be positive, but got '
+                f'mean={mean!r}, std={std!r}.'
             )
         if max(std) < 1:
             raise ValueError(
@@ -185,20 +186,30 @@ class Images:
         renormalize (Renormalize, optional): Conversion of normalization and channels.
         resize (Resize, optional): Conversion of the size.
         only (tuple[int, int], optional): The only size that the teacher takes.
+        padding (float): What the teacher pads normalized images with.
     """
 
     renormalize: Renormalize | None = None
     resize: Resize | None = None
     only: Size | None = None
+    padding: float = 0.0
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(
+        self, images: Tensor, data_samples: Sequence[Any] | None = None
+    ) -> Tensor:
         """Return images (N, channels, H, W) as the teacher expects them.
+
+        Args:
+            images (Tensor): As the student gets them.
+            data_samples (Sequence, optional): The toolbox's data samples, which say
+                what is padding.
 
         Raises:
             ValueError: If they have a size that it does not take.
         """
         if self.renormalize is not None:
             images = self.renormalize(images)
+            self._pad(images, data_samples)
         if self.resize is not None:
             images = self.resize(images)
         elif self.only is not None and tuple(images.shape[-2:]) != self.only:
@@ -209,6 +220,17 @@ class Images:
             )
         return images
 
+    def _pad(self, images: Tensor, data_samples: Sequence[Any] | None) -> None:
+        """Renew the padding at the right and bottom, which is not normalized."""
+        for image, sample in zip(images, data_samples or ()):
+            # What mmseg's data preprocessor notes in training, and in testing.
+            sizes = sample.get('padding_size') or sample.get('img_padding_size')
+            _, right, _, bottom = sizes or (0, 0, 0, 0)
+            if right:
+                image[..., -right:] = self.padding
+            if bottom:
+                image[..., -bottom:, :] = self.padding
+
 
 def images_for(
     wanted: Preprocessing,
@@ -216,6 +238,7 @@ def images_for(
     student_channels: str | None,
     resize: Size | str | None,
     only: Size | None,
+    who: str,
 ) -> tuple[Images, str]:
     """Build the conversion from the student's images for a model of another library.
 
@@ -226,15 +249,30 @@ def images_for(
             if it is set.
         resize (tuple[int, int] | str | None): As :func:`read_resize` returns it.
         only (tuple[int, int], optional): The only size that the model takes.
+        who (str): The teacher's name, for messages.
 
     Returns:
         tuple[Images, str]: The conversion, and a description of it for the log.
+
+    Raises:
+        ValueError: If the two normalize different numbers of channels.
     """
+    statistics = mean_std(student)
+    theirs, ours = len(wanted.mean), statistics[0].numel()
+    if ours != theirs and 1 not in (ours, theirs):
+        raise ValueError(
+            f'{who} normalizes {theirs} channels, according to {wanted.told_by}, but '
+            f"the student's data_preprocessor normalizes {ours}. Set "
+            'teacher.preprocess=dict(mean=[...], std=[...]), with a number for each '
+            'channel, for pixels from 0 to 255.'
+        )
     given, why = student_channels, 'as set'
     if given is None:
         given, why = _channels_of(student)
+    has_colours = max(ours, theirs) in (1, 3)
+    flip = has_colours and given != wanted.channels
     renormalize = Renormalize.between_values(
-        mean_std(student), (wanted.mean, wanted.std), given != wanted.channels
+        statistics, (wanted.mean, wanted.std), flip
     )
     images = Images(renormalize, only=only)
     size = only if resize == 'auto' else resize
@@ -245,15 +283,17 @@ def images_for(
             size, wanted.interpolation, torch.stack([-mean, 255 - mean]) / std
         )
     size_said = (
-        f'resized to {_text(images.resize.size)} ({wanted.interpolation})'
+        f'resized to {_text(images.resize.size)}, {wanted.interpolation}'
         if images.resize is not None
         else 'of the size that the student gets'
     )
+    order = wanted.channels.upper() if has_colours else f'{theirs} channels'
     return images, (
-        f'its images are {wanted.channels.upper()}, minus '
+        f'its images are {order}, minus '
         f'({", ".join(f"{each:.5g}" for each in wanted.mean)}), over '
         f'({", ".join(f"{each:.5g}" for each in wanted.std)}), {size_said}, according '
-        f"to {wanted.told_by}. The student's are {given.upper()} ({why})"
+        f'to {wanted.told_by}'
+        + (f". The student's are {given.upper()} ({why})" if has_colours else '')
     )
 
 
@@ -298,4 +338,4 @@ def _channels_of(student: nn.Module) -> tuple[str, str]:
 
 
 def _text(size: Sequence[int]) -> str:
-    return f'{size[0]} x {size[1]} pixels'
+    return f'{size[0]} x {size[1]} pixels (height x width)'

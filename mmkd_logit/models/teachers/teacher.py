@@ -28,8 +28,10 @@ from mmkd_logit.models.teachers.sources import (
     SOURCES,
     TOOLBOX,
     Found,
+    LogitModel,
     Request,
     builder_of,
+    pick_output,
 )
 from mmkd_logit.rng import side_rng
 from mmkd_logit.tasks import check_prediction, refuse_detector, task_of
@@ -96,7 +98,7 @@ class Teacher:
             'auto', the size of a teacher that takes no other; an integer or (height,
             width); None, the student's. Defaults to 'auto'.
         output (str | int, optional): Name or index of the logits, if the model has
-            several outputs. Not for ``config`` and ``model``.
+            several outputs.
         class_map (str | dict | list, optional): The teacher's class for each class of
             the student: a list of indices or names; 'names', matched by the names in
             the training set; a dict from the student's names to the teacher's, all
@@ -178,8 +180,6 @@ class Teacher:
             does_not_fit.append('weights')
         if self.source in (*TOOLBOX, *FILES) and self.options:
             does_not_fit.append('options')
-        if self.source in TOOLBOX and self.output is not None:
-            does_not_fit.append('output')
         if self.source in FILES and not self.pretrained:
             does_not_fit.append('checkpoint')
         if self.source == 'onnx':
@@ -280,6 +280,7 @@ class Teacher:
         only = size if self.source not in TOOLBOX else None
         if set_here is None or (self.source in TOOLBOX and 'mean' not in set_here):
             images = Images(only=only)
+            images.padding = getattr(found.data_preprocessor, 'pad_val', 0.0)
             if set_here is not None and found.data_preprocessor is not None:
                 images.renormalize = Renormalize.between(given, found.data_preprocessor)
             target = only if self._resize == 'auto' else self._resize
@@ -289,7 +290,9 @@ class Teacher:
             return images
         wanted = with_settings(found.preprocessing, set_here, self.name)
         channels = set_here.get('student_channels')
-        images, decided = images_for(wanted, given, channels, self._resize, only)
+        images, decided = images_for(
+            wanted, given, channels, self._resize, only, self.name
+        )
         print_log(f'{self.name}: {decided}.', logger='current')
         return images
 
@@ -340,9 +343,11 @@ class Teacher:
             self.module._apply(fn)
             self.precision.settle(self.module)
 
-    def prepare(self, inputs: Tensor) -> Tensor:
+    def prepare(
+        self, inputs: Tensor, data_samples: Sequence[Any] | None = None
+    ) -> Tensor:
         """Convert images from what the student gets to what the teacher expects."""
-        inputs = self._images(inputs)
+        inputs = self._images(inputs, data_samples)
         return inputs.to(
             dtype=self.precision.inputs_like(inputs),
             memory_format=torch.channels_last
@@ -359,31 +364,28 @@ class Teacher:
         Args:
             inputs (Tensor): Images of shape (N, channels, H, W), as the student's
                 data preprocessor returns them.
-            data_samples (Sequence, optional): The toolbox's data samples; only stored
-                teachers use them. Defaults to None.
+            data_samples (Sequence, optional): The toolbox's data samples, which say
+                what is padding. Defaults to None.
 
         Returns:
             Tensor: Logits of the student's classes, shape (N, C, ...), without
             gradient.
 
         Raises:
-            TypeError: If the model returns anything but one tensor.
-            ValueError: If it cannot run in ``dtype``, which was not noticed when it was
-                loaded because no suitable image size was known; if it takes no images
-                of this size, returns something other than logits, or predicts something
-                other than their softmax.
+            ValueError: If it is unclear which output holds the logits; if it cannot run
+                in ``dtype``, which was not noticed when it was loaded because no
+                suitable image size was known; if it takes no images of this size,
+                returns something other than logits, or predicts something other than
+                their softmax.
         """
         assert self.module is not None, 'Teacher.load() comes first.'
         assert self._forward is not None
-        inputs = self.prepare(inputs)
+        inputs = self.prepare(inputs, data_samples)
         self.precision.check_on(self.module, inputs, self.name)
         with self.precision.context(inputs.device):
             logits = self._forward(inputs, mode='tensor')
-        if not isinstance(logits, Tensor):
-            raise TypeError(
-                f'{self.name} must return one tensor of logits, but returned a '
-                f'{type(logits).__name__}.'
-            )
+        if not isinstance(self.module, LogitModel):
+            logits = pick_output(logits, self.output, self.name)
         if not self._checked:
             self._check_logits(logits)
             if isinstance(self.module, BaseModel):
@@ -429,7 +431,7 @@ class Teacher:
     def predict(self, inputs: Tensor, data_samples: Sequence[Any]) -> list[Any]:
         """Predict preprocessed images in the form that the evaluator takes."""
         assert self.module is not None, 'Teacher.load() comes first.'
-        inputs = self.prepare(inputs)
+        inputs = self.prepare(inputs, data_samples)
         with self.precision.context(inputs.device):
             return self.module(inputs, data_samples, mode='predict')
 

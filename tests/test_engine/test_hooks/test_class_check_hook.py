@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from mmpretrain.datasets import CustomDataset
+from torch import nn
 
 from mmkd_logit.engine import ClassCheckHook
 from mmkd_logit.engine.hooks.class_check_hook import check_same_classes
@@ -16,9 +20,13 @@ def loader(*classes: str) -> SimpleNamespace:
     return SimpleNamespace(dataset=SimpleNamespace(metainfo=dict(classes=classes)))
 
 
-def start(train: tuple[str, ...], val: tuple[str, ...] | None) -> None:
+def start(
+    train: tuple[str, ...], val: tuple[str, ...] | None, model: nn.Module | None = None
+) -> None:
     loop = None if val is None else SimpleNamespace(dataloader=loader(*val))
-    runner = SimpleNamespace(train_dataloader=loader(*train), val_loop=loop)
+    runner = SimpleNamespace(
+        train_dataloader=loader(*train), val_loop=loop, model=model or nn.Module()
+    )
     ClassCheckHook().before_train(runner)
 
 
@@ -55,3 +63,44 @@ def test_a_folder_too_many() -> None:
     message = "'ring' is class 2, not 1, .* The training set lacks 'oval'"
     with pytest.raises(ValueError, match=message):
         start(SHAPES, ('circle', 'oval', 'ring', 'square'))
+
+
+def head(count: int) -> nn.Module:
+    head = nn.Module()
+    head.num_classes = count
+    return head
+
+
+def test_numbers_of_classes() -> None:
+    plain, segmentor, cascade = nn.Module(), nn.Module(), nn.Module()
+    plain.head, segmentor.decode_head = head(3), head(3)
+    cascade.decode_head = nn.ModuleList([head(2), head(3)])
+    for model in (plain, segmentor, cascade):
+        start(SHAPES, SHAPES, model)
+        message = r"2 classes \('ring', 'square'\), but the model has num_classes=3"
+        with pytest.raises(ValueError, match=message):
+            start(SHAPES[1:], None, model)
+    with pytest.raises(ValueError, match=r"'\.cache' is a hidden folder.*: delete it"):
+        start(('.cache', *SHAPES), None, plain)
+
+
+def test_files_that_are_skipped(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = ('a/1.png', 'a/2.webp', 'b/3.WEBP', 'b/4.gif', 'b/5.jpg', 'b/.hidden')
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    dataset = CustomDataset(data_prefix=str(tmp_path), pipeline=[])
+    wrapped = SimpleNamespace(dataset=SimpleNamespace(dataset=dataset), metainfo={})
+    runner = SimpleNamespace(
+        train_dataloader=wrapped,
+        val_loop=None,
+        model=nn.Module(),
+        logger=logging.getLogger('skipped'),
+    )
+    ClassCheckHook().before_train(runner)
+    (record,) = caplog.records
+    assert record.getMessage().startswith(
+        f'The training set skips 3 files in {tmp_path}: 2 .webp, 1 .gif. It reads .'
+    )

@@ -478,3 +478,11 @@ def test_epoch_seed(run: Callable[..., Runner]) -> None:
         torch.manual_seed(99)
     assert draws[0] == draws[1]
     assert len(set(draws[0])) == 6
+
+
+def test_a_minimum_that_is_not_in_percent(run: Callable[..., Runner]) -> None:
+    hook = dict(type='mmkd_logit.TeacherCheckHook', metric='top1', minimum=0.1)
+    with pytest.raises(ValueError, match=r'in percent. Write .*minimum=10\.'):
+        run([hook])
+    with pytest.raises(ValueError, match='minimum must be a number, but got False'):
+        run([dict(hook, minimum=False)])

@@ -663,3 +663,35 @@ def test_missing_labels_that_are_needed(
     other = distiller(student=student, logit_layer='head.head', **KD)
     with pytest.raises(ValueError, match='2 of 4 images .* EfficientFormerClsHead can'):
         step(other, drop_labels(batch(), 0, 2))
+
+
+def test_images_are_not_finite(distiller: Callable, batch: Callable) -> None:
+    model, data = distiller(**KD), batch()
+    data['inputs'][2, 0, 1, 1] = torch.nan
+    with pytest.raises(RuntimeError, match=r'images \[2\] of the batch hold values'):
+        step(model, data)
+
+
+def test_an_auxiliary_head_that_rests_is_said_once(
+    distiller: Callable, batch: Callable, warned: list[str]
+) -> None:
+    model = distiller(**DHKD)
+    model.losses['dhkd'].loss_weight = 0.0
+    for _ in range(2):
+        step(model, batch())
+    assert sum('weight decay shrinks it' in text for text in warned) == 1
+
+
+@pytest.mark.parametrize('kind, mixes', [('BatchPad', False), ('ResizeMix', True)])
+def test_batch_augments_that_resize_or_pad_are_not_mixup(
+    kind: str, mixes: bool, distiller: Callable
+) -> None:
+    needy = dict(losses=dict(ce=dict(type='NeedsLabelsLoss')))
+    model = distiller(**needy)
+    augment = type(kind, (), {})()
+    model.data_preprocessor.batch_augments = SimpleNamespace(augments=[augment])
+    if not mixes:
+        model._check_parts()
+        return
+    with pytest.raises(ValueError, match='with mixup or CutMix'):
+        model._check_parts()

@@ -572,3 +572,36 @@ def test_some_images_without_labels() -> None:
         for each in (logits, teacher)
     ]
     torch.testing.assert_close(losses['loss_kd'], kd_loss(*rows, 2.0))
+
+
+def test_a_class_that_no_pixel_has_is_said_once(warned: list[str]) -> None:
+    """As in masks of 0 and 255, which is ignore_index."""
+    model = distiller(**KD)
+    labels = torch.randint(CLASSES, (2, 32, 48))
+    labels[labels == 1] = 255
+    for _ in range(16 * CLASSES):
+        step(model, batch(labels))
+    (said,) = (text for text in warned if 'no pixel of the first' in text)
+    assert 'first 64 images belongs to the classes 1 of 4' in said
+
+
+def test_padding_of_a_teacher_with_another_mean() -> None:
+    """It is 0 after the teacher's normalization, as it was in its training."""
+    own = dict(segmentor(), data_preprocessor=dict(type='SegDataPreProcessor'))
+    own['data_preprocessor'] |= dict(mean=[9.0] * 3, std=[2.0] * 3, size=(32, 48))
+    settings = dict(model=own, checkpoint=None, preprocess={})
+    seen: list[Tensor] = []
+    for teacher in (settings, [settings, dict(settings, name='other')]):
+        model = distiller(teacher=teacher, **KD)
+        module = model.teacher.members[next(iter(model.teacher.members))].module
+        module.backbone.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+        data = batch()
+        data['inputs'] = [image[:, :30, :40] for image in data['inputs']]
+        for sample in data['data_samples']:
+            mask = sample.gt_sem_seg.data[:, :30, :40]
+            sample.gt_sem_seg = PixelData(data=mask)
+        step(model, data)
+        padded = seen[-1].clone()
+        expected = torch.zeros_like(padded)
+        expected[..., :30, :40] = (torch.stack(data['inputs']) - 9) / 2
+        torch.testing.assert_close(padded, expected)

@@ -150,7 +150,10 @@ def test_timm_of_one_size(
 
     small = pictures(48, 40)
     (said,) = [line for line in logged if 'its images are' in line]
-    assert 'according to timm' in said and 'resized to 64 x 64 pixels (bicubic)' in said
+    assert (
+        'according to timm' in said
+        and 'resized to 64 x 64 pixels (height x width), bicubic' in said
+    )
     with pytest.raises(ValueError, match=r'takes images of 64 x 64 .* 48 x 40 .*auto'):
         logits_of(student, small, timm=str(tmp_path), resize=None)
     # By torchvision's transform of the same pixels, which do not become integers.
@@ -649,7 +652,6 @@ def test_what_does_not_fit_a_source() -> None:
             "one of .* but got timm='a', torchvision='b'",
         ),
         (dict(timm='a', weights='V1'), 'teacher.timm takes no weights'),
-        (dict(config='a', checkpoint=None, output=1), 'takes no output'),
         (dict(onnx='a.onnx', preprocess='student', compile=True), 'takes no compile'),
         (dict(timm='a', preprocess='resnet'), "or 'student' to take images"),
         (
@@ -914,3 +916,86 @@ def test_zero_shot_clip(clip: dict, student: BaseModel, tmp_path: Path) -> None:
     narrow.load(student)
     given = narrow(seen_by(student, images)).float()
     assert (given - logits).norm() / logits.norm() < 0.05
+
+
+class ChannelsLast(Plain):
+    """Takes images as Keras does."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images.float().permute(0, 3, 1, 2))
+
+
+def save_traced(model: nn.Module, path: Path, images: Tensor) -> str:
+    torch.onnx.export(model.eval(), (images,), path, dynamo=False, verbose=False)
+    return str(path)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.uint8])
+@pytest.mark.filterwarnings('ignore:.*legacy TorchScript-based ONNX')
+def test_onnx_of_other_layouts(
+    dtype: torch.dtype, plain: Plain, student: BaseModel, tmp_path: Path
+) -> None:
+    network = ChannelsLast().eval()
+    network.load_state_dict(plain.state_dict())
+    path = tmp_path / 'keras.onnx'
+    pixels = torch.randint(256, (2, 16, 16, 3)).to(dtype)
+    save_traced(network, path, pixels)
+    raw = dict(mean=[0.0] * 3, std=[1.0] * 3)
+    teacher = Teacher(onnx=str(path), preprocess=dict(raw, student_channels='rgb'))
+    teacher.load(student)
+    mean, std = (getattr(student.data_preprocessor, name) for name in ('mean', 'std'))
+    images = (pixels.permute(0, 3, 1, 2).float() - mean) / std
+    with torch.no_grad():
+        torch.testing.assert_close(
+            teacher(images), network(pixels), rtol=1e-4, atol=1e-4
+        )
+    if dtype == torch.uint8:
+        wrong = Teacher(onnx=str(path), preprocess='student')
+        wrong.load(student)
+        with pytest.raises(ValueError, match='takes pixels from 0 to 255'):
+            wrong(torch.randn(2, 3, 16, 16))
+
+
+@pytest.mark.filterwarnings('ignore:.*legacy TorchScript-based ONNX')
+def test_onnx_of_grey_images(student: BaseModel, tmp_path: Path) -> None:
+    path = tmp_path / 'grey.onnx'
+    network = nn.Sequential(nn.Conv2d(1, 5, 16), nn.Flatten())
+    save_traced(network, path, torch.randn(2, 1, 16, 16))
+    teacher = Teacher(onnx=str(path), preprocess='student')
+    teacher.load(student)
+    with pytest.raises(ValueError, match=r'images of 1 channels, but .* have 3'):
+        teacher(torch.randn(2, 3, 16, 16))
+
+
+def test_images_of_four_channels(tmp_path: Path) -> None:
+    timm = pytest.importorskip('timm', reason='timm is not installed')
+    preprocessor = dict(mean=[100] * 4, std=[50] * 4, to_rgb=False)
+    backbone = dict(type='mmkd_logit.CIFARResNet', arch='resnet8', in_channels=4)
+    student = MODELS.build(
+        dict(
+            type='ImageClassifier',
+            data_preprocessor=dict(type='ClsDataPreprocessor', **preprocessor),
+            backbone=backbone,
+            neck=dict(type='GlobalAveragePooling'),
+            head=dict(type='LinearClsHead', num_classes=3, in_channels=64),
+        )
+    )
+    options = dict(num_classes=3, in_chans=4)
+    network = timm.create_model('resnet10t', **options).eval()
+    torch.save(network.state_dict(), tmp_path / 'four.pth')
+    common = dict(timm='resnet10t', checkpoint=str(tmp_path / 'four.pth'))
+    common['options'] = options
+    images = torch.randn(2, 4, 32, 32)
+    teacher = Teacher(**common, preprocess=dict(mean=[90] * 4, std=[40] * 4))
+    teacher.load(student)
+    with torch.no_grad():
+        expected = network((images * 50 + 100 - 90) / 40)
+    torch.testing.assert_close(teacher(images), expected, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match='normalizes 3 channels, .* normalizes 4'):
+        Teacher(**common).load(student)
+
+
+def test_a_folder_of_timm_s(student: BaseModel, tmp_path: Path) -> None:
+    (tmp_path / 'config.json').write_text('{"architecture": "resnet18"}')
+    with pytest.raises(ValueError, match="of timm, a resnet18: set teacher.timm='"):
+        Teacher(huggingface=str(tmp_path)).load(student)

@@ -9,6 +9,7 @@ from mmkd_logit.models.teachers.sources.source import (
     Found,
     LogitModel,
     Request,
+    pick_output,
 )
 
 # Modules by the key that names the model in a teacher's settings.
@@ -47,4 +48,5 @@ __all__ = [
     'LogitModel',
     'Request',
     'builder_of',
+    'pick_output',
 ]

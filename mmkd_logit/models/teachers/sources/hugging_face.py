@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 from mmkd_logit.checkpoint import read_checkpoint, weights_of
@@ -84,6 +85,12 @@ def _kind(written: dict, request: Request) -> str:
             'config.json), which is never run here. Export the model to ONNX or with '
             'torch.export in a place that you trust, and use teacher.onnx or '
             'teacher.exported.'
+        )
+    if 'architecture' in written:  # of a single one, as timm writes it
+        hub = '' if Path(request.what).is_dir() else 'hf-hub:'
+        raise ValueError(
+            f'{request.who} holds a model of timm, a {written["architecture"]}: set '
+            f"teacher.timm='{hub}{request.what}' instead of teacher.huggingface."
         )
     names = written.get('architectures') or ['none']
     for name in names:
