@@ -158,7 +158,8 @@ def _free_of_batch_size(model: nn.Module) -> Iterator[None]:
 
     It computes the batch size by ``int()`` of a float, which becomes a constant.
     """
-    parts = [part for part in model.modules() if hasattr(part, 'window_reverse')]
+    parts: list[Any] = list(model.modules())
+    parts = [part for part in parts if hasattr(part, 'window_reverse')]
     for part in parts:
         part.window_reverse = partial(_merge_windows, part.window_size)
     try:

@@ -60,10 +60,9 @@ def class_names(dataset: Dataset) -> tuple[str, ...] | None:
 
 def classes_of(model: nn.Module) -> int | None:
     """Return the number of classes of a toolbox's model; None if it is not known."""
-    if is_model_wrapper(model):
-        model = model.module
-    model = model.student if isinstance(model, LogitDistiller) else model
-    head = getattr(model, 'head', getattr(model, 'decode_head', None))
+    inner: Any = model.module if is_model_wrapper(model) else model
+    inner = inner.student if isinstance(inner, LogitDistiller) else inner
+    head = getattr(inner, 'head', getattr(inner, 'decode_head', None))
     head = head[-1] if isinstance(head, nn.ModuleList) else head
     count = getattr(head, 'num_classes', None)
     return count if isinstance(count, int) else None
