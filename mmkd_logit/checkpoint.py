@@ -85,7 +85,8 @@ def _load(file: IO[bytes], path: Path | str, map_location: Any) -> dict:
     except ImportError:
         raise
     except RefusedObjectError as error:
-        raise _refusal(path, error.name) from error
+        name = error.name if error.name.isprintable() else repr(error.name)
+        raise _refusal(path, name) from error
     except Exception as error:  # a hostile file can raise anything
         raise _unreadable(path, file, error) from error
     if not isinstance(checkpoint, dict):
@@ -311,9 +312,15 @@ def class_names(checkpoint: Mapping[str, Any]) -> tuple[str, ...] | None:
     Returns:
         tuple[str, ...] | None: A name for each class, in order.
     """
-    meta = checkpoint.get('meta') or {}
-    names = (meta.get('dataset_meta') or {}).get('classes') or meta.get('CLASSES')
-    return tuple(names) if names else None
+    meta = mapping_at(checkpoint, 'meta')
+    names = mapping_at(meta, 'dataset_meta').get('classes') or meta.get('CLASSES')
+    return tuple(map(str, names)) if names and isinstance(names, list | tuple) else None
+
+
+def mapping_at(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return the mapping under a key, an empty one if there is something else."""
+    value = values.get(key)
+    return value if isinstance(value, Mapping) else {}
 
 
 def load_strictly(module: nn.Module, weights: StateDict, what: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import struct
 import tarfile
 import zipfile
 from collections import Counter, OrderedDict
@@ -29,6 +30,10 @@ _TAR_MEMBERS = {'pickle', 'storages', 'tensors'}
 # Booleans, integers, floats, complex numbers, bytes and text.
 _PLAIN_KINDS = 'biufcSU'
 _HISTORIES = ('_log_history', '_count_history')
+# Keys of dicts, and members of sets.
+_KEYS = (str, bytes, int, float, type(None))
+# Size to which a tensor of fewer numbers may be expanded.
+_MOST_REPEATED = 2**24
 
 
 class RefusedObjectError(pickle.UnpicklingError):
@@ -61,7 +66,8 @@ def load_pickled(file: IO[bytes], map_location: Any = 'cpu') -> Any:
         RefusedObjectError: If it holds anything else.
     """
     records = None
-    if zipfile.is_zipfile(file):
+    file.seek(0)
+    if file.read(4) == b'PK\3\4':  # by which torch.load tells them apart, too
         records = _check_zip(file)
     else:
         file.seek(0)
@@ -79,6 +85,7 @@ def load_pickled(file: IO[bytes], map_location: Any = 'cpu') -> Any:
 
 def _check_zip(file: IO[bytes]) -> Any:
     """Return torch's own reader of a zip archive, after a check."""
+    size = _check_directory(file)
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
     file.seek(0)
@@ -87,9 +94,35 @@ def _check_zip(file: IO[bytes]) -> Any:
     if 'constants.pkl' in records.get_all_records():
         raise RefusedObjectError('TorchScript')
     # torch writes them uncompressed, so that no small file becomes a large one.
-    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+    if any(
+        member.compress_type != zipfile.ZIP_STORED
+        or member.compress_size != member.file_size
+        for member in members
+    ) or size < sum(member.file_size for member in members):
         raise RefusedObjectError('a compressed member')
     return records
+
+
+def _check_directory(file: IO[bytes]) -> int:
+    """Return the size of a zip archive, which must end with its only directory.
+
+    Otherwise, two parsers could see different members.
+    """
+    size = file.seek(0, 2)
+    file.seek(max(0, size - 98))
+    tail = file.read()
+    entry, locator, entry64 = tail[-22:], tail[-42:-22], tail[-98:-42]
+    _, _, _, _, length, offset, comment = struct.unpack('<4s4H2LH', entry)[1:]
+    end = size - 22
+    is_whole = entry.startswith(b'PK\5\6') and comment == 0
+    if locator.startswith(b'PK\6\7'):  # more than 4 GB, or 65,535 members
+        end = size - 98
+        is_whole &= entry64.startswith(b'PK\6\6')
+        is_whole &= struct.unpack('<4sLQL', locator)[2] == end
+        length, offset = struct.unpack('<4sQ2H2L4Q', entry64)[-2:]
+    if not is_whole or offset + length != end:
+        raise pickle.UnpicklingError('its zip directory is not at its end')
+    return size
 
 
 def _check_tar(file: IO[bytes]) -> None:
@@ -127,9 +160,16 @@ def _rebuild_scalar(dtype: np.dtype, data: bytes) -> Any:
     """Create a numpy scalar from its bytes."""
     if not isinstance(dtype, np.dtype) or not isinstance(data, bytes):
         raise RefusedObjectError('a numpy scalar of other than bytes')
-    if len(data) < dtype.itemsize:
+    if len(data) != dtype.itemsize:
         raise RefusedObjectError('a numpy scalar of too few bytes')
     return np.ndarray((), dtype, data or b'\0')[()]
+
+
+def _check_keys(keys: Any) -> None:
+    """Refuse keys that could take forever to hash, or overflow the stack."""
+    for key in keys:
+        if not isinstance(key, _KEYS):
+            raise RefusedObjectError(f'a {type(key).__name__} as a key')
 
 
 def _rebuild_tensor(
@@ -142,6 +182,8 @@ def _rebuild_tensor(
     metadata: Any = None,
 ) -> torch.Tensor:
     """Create a tensor without the hooks that a file may give it."""
+    if math.prod(size) > max(storage._size(), _MOST_REPEATED):
+        raise RefusedObjectError(f'a tensor of {math.prod(size)} repeated numbers')
     return torch._utils._rebuild_tensor_v2(
         storage, offset, size, stride, requires_grad, OrderedDict(), metadata
     )
@@ -213,7 +255,10 @@ def _known_objects() -> dict[str, Any]:
 
 def _is_plain_dtype_state(dtype: np.dtype, state: Any) -> bool:
     _, _, subtype, names, fields, *size, flags = (*state, 0)[:8]
-    sizes = ([-1, -1], [dtype.itemsize, dtype.alignment])
+    # numpy applies a size to text only, and must not change it.
+    sizes = [[dtype.itemsize, dtype.alignment]]
+    if dtype.kind not in 'SU':
+        sizes.append([-1, -1])
     plain = (subtype, names, fields) == (None, None, None)
     return plain and size in sizes and flags in (0, 8)  # 8 marks text
 
@@ -263,6 +308,7 @@ def _pickle_module(records: Any) -> Any:
         records (PyTorchFileReader, optional): The archive, if the file is one.
     """
     known = _known_objects()
+    unread: set[str] = set()
     base: Any = pickle._Unpickler  # in Python: the one in C cannot be restricted
 
     class Unpickler(base):
@@ -276,6 +322,14 @@ def _pickle_module(records: Any) -> Any:
         def get_extension(self, code: int) -> None:
             raise RefusedObjectError(f'copyreg.{code}')
 
+        def load_reduce(self) -> None:
+            function, args = self.stack[-2:]
+            if function in (OrderedDict, Counter, set):
+                for items in args:
+                    pairs = function is OrderedDict and isinstance(items, list | tuple)
+                    _check_keys([item[0] for item in items] if pairs else items)
+            super().load_reduce()
+
         def load_build(self) -> None:
             state = self.stack.pop()
             if not _set_state(self.stack[-1], state):
@@ -287,12 +341,44 @@ def _pickle_module(records: Any) -> Any:
                 size = len(records.get_record(f'data/{key}'))
                 if size != count * getattr(storage, 'dtype', torch.uint8).itemsize:
                     raise pickle.UnpicklingError(f'the tensor {key} has {size} bytes')
+            elif isinstance(self.stack[-1], tuple):  # else that of a tar archive
+                unread.add(str(self.stack[-1][2]))
             super().load_binpersid()
 
+        def load_setitem(self) -> None:
+            _check_keys(self.stack[-2:-1])
+            super().load_setitem()
+
+        def load_setitems(self) -> None:
+            _check_keys(self.stack[::2])
+            super().load_setitems()
+
+        def load_dict(self) -> None:
+            _check_keys(self.stack[::2])
+            super().load_dict()
+
+        def load_items(self) -> None:
+            _check_keys(self.stack)
+            super().load_additems()
+
+        def load_frozenset(self) -> None:
+            _check_keys(self.stack)
+            super().load_frozenset()
+
+        dispatch[pickle.REDUCE[0]] = load_reduce
+        dispatch[pickle.SETITEM[0]] = load_setitem
+        dispatch[pickle.SETITEMS[0]] = load_setitems
+        dispatch[pickle.DICT[0]] = load_dict
+        dispatch[pickle.ADDITEMS[0]] = load_items
+        dispatch[pickle.FROZENSET[0]] = load_frozenset
         dispatch[pickle.BUILD[0]] = load_build
         dispatch[pickle.BINPERSID[0]] = load_binpersid
 
     def load(file: Any, **kwargs: Any) -> Any:
-        return Unpickler(file, **kwargs).load()
+        value = Unpickler(file, **kwargs).load()
+        # Older files list their storages last: what is not listed would be random.
+        if unread and isinstance(value, list) and not unread.issubset(value):
+            raise pickle.UnpicklingError('it lacks the numbers of some tensors')
+        return value
 
     return SimpleNamespace(__name__='safe_pickle', Unpickler=Unpickler, load=load)

@@ -201,6 +201,80 @@ def test_members_of_a_tar_file(kind: str, tmp_path: Path) -> None:
         read_checkpoint(path)
 
 
+@pytest.mark.parametrize('behind', [b'PK\5\6' + bytes(8), bytes(30), b'PK\5\6\0'])
+def test_a_zip_file_with_more_behind_it(behind: bytes, tmp_path: Path) -> None:
+    """Python and torch could find different directories in it, or none."""
+    path = tmp_path / 'file.pth'
+    torch.jit.script(nn.Linear(2, 3)).save(path)
+    path.write_bytes(path.read_bytes() + behind)
+    with pytest.raises(ValueError, match=r'file\.pth.*cannot be read'):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize('kind', ['SYMTYPE', 'LNKTYPE', 'FIFOTYPE'])
+def test_a_tar_file_with_a_zip_file_behind_it(kind: str, tmp_path: Path) -> None:
+    """By its end it is a zip file, but torch reads it from the beginning."""
+    path, victim = tmp_path / 'file.pth', tmp_path / 'victim'
+    victim.write_text('x')
+    victim.chmod(0o600)
+    write_tar(tar_parts({'w': torch.ones(2)}), path)
+    member = tarfile.TarInfo('storages')
+    member.type, member.linkname = getattr(tarfile, kind), str(victim)
+    member.mode = 0o666
+    with tarfile.open(path, 'a:') as archive:
+        archive.addfile(member)
+    buffer = io.BytesIO()
+    torch.save(WEIGHTS, buffer)
+    path.write_bytes(path.read_bytes() + buffer.getvalue())
+    with pytest.raises(ValueError, match="the archive member 'storages'"):
+        read_checkpoint(path)
+    assert victim.stat().st_mode & 0o777 == 0o600
+
+
+def deep(depth: int) -> bytes:
+    """A dict whose key is nested too deeply to hash."""
+    return b'\x80\x02}K\x01' + b'\x85' * depth + b'K\x01s.'
+
+
+def doubled(times: int) -> bytes:
+    """A dict whose key takes 2 ** times steps to hash."""
+    return b'\x80\x02}K\x01' + b'2\x86' * times + b'K\x01s.'
+
+
+@pytest.mark.parametrize('pickled', [deep(10**6), doubled(60)], ids=['deep', 'doubled'])
+def test_keys_that_cannot_be_hashed(pickled: bytes, tmp_path: Path) -> None:
+    path = tmp_path / 'file.pth'
+    zipped(pickled, path)
+    with pytest.raises(ValueError, match='holds a tuple as a key'):
+        read_checkpoint(path)
+
+
+def test_text_of_negative_size(tmp_path: Path) -> None:
+    state = (3, '|', None, None, None, -1, -1, 0)
+    dtype = Reduced(np.dtype, ('S10', False, True), state)
+    path = tmp_path / 'file.pth'
+    torch.save({'x': Reduced(MULTIARRAY.scalar, (dtype, b'0123456789'))}, path)
+    with pytest.raises(ValueError, match='a state of'):
+        read_checkpoint(path)
+
+
+def test_a_small_number_repeated_a_trillion_times(tmp_path: Path) -> None:
+    path = tmp_path / 'file.pth'
+    torch.save({'x': torch.ones(1).expand(1 << 20, 1 << 20)}, path)
+    with pytest.raises(ValueError, match='repeated numbers'):
+        read_checkpoint(path)
+
+
+def test_storages_that_an_old_file_does_not_list(tmp_path: Path) -> None:
+    path = tmp_path / 'file.pth'
+    torch.save(WEIGHTS, path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    end = content.rindex(b'\x80\x02]')  # the list of keys, then the numbers
+    path.write_bytes(content[:end] + pickle.dumps([], 2))
+    with pytest.raises(ValueError, match='lacks the numbers'):
+        read_checkpoint(path)
+
+
 def test_files_that_are_none(tmp_path: Path) -> None:
     fifo = tmp_path / 'fifo.pth'
     os.mkfifo(fifo)
@@ -487,6 +561,11 @@ PROGRAMS: dict[str, Callable[[dict], Any]] = {
     'input name': rename_input(CODE),
     'argument name': change_signature(forward_arg_names=[CODE]),
     'target': change_node(target='torch.hub.load'),
+    'file': change_node(target='torch.ops.aten.from_file.default'),
+    'file of an output': change_node(target='torch.ops.aten.save.out'),
+    'path': change_node(
+        inputs=[{'name': 'a', 'arg': {'as_string': '/etc/x'}, 'kind': 1}]
+    ),
     'escaped target': change_node(target='torch.ops.aten.relu.default\n.x'),
     'node name': change_node(name=CODE),
     'keyword': change_node(inputs=[{'name': CODE, 'arg': {'as_int': 1}, 'kind': 2}]),
@@ -495,6 +574,14 @@ PROGRAMS: dict[str, Callable[[dict], Any]] = {
     ),
     'size': lambda model: model['graph_module']['graph']['tensor_values'].update(
         x={'sizes': [{'as_expr': {'expr_str': "open('ran', 'w')"}}]}
+    ),
+    'tower': lambda model: model['graph_module']['graph']['tensor_values'].update(
+        x={'sizes': [{'as_expr': {'expr_str': '9**9**9**9'}}]}
+    ),
+    'tower of powers': lambda model: model['graph_module']['graph'][
+        'tensor_values'
+    ].update(
+        x={'sizes': [{'as_expr': {'expr_str': 'Pow(Integer(9), Pow(9, Integer(9)))'}}]}
     ),
     'own objects': lambda model: model['graph_module']['graph'].update(
         custom_obj_values={'a': {'name': 'a', 'class_fqn': 'os.mkdir x'}}

@@ -351,12 +351,14 @@ def _is_stored(dataset: dict) -> bool:
     """Return whether a dataset reads from an archive or through a storage backend."""
     if Path(dataset.get('data_root') or '').is_file():
         return True
-    backends = {
-        (part.get(key) or {}).get('backend')
+    arguments = [
+        part.get(key)
         for part in (dataset, *(dataset.get('pipeline') or ()))
+        if isinstance(part, Mapping)
         for key in ('backend_args', 'file_client_args')
-    }
-    return bool(backends - {None, 'disk', 'local'})
+    ]
+    named = [each.get('backend') for each in arguments if isinstance(each, Mapping)]
+    return any(name not in (None, 'disk', 'local') for name in named)
 
 
 def dataset_type(dataset: dict, scope: str | None) -> type | None:

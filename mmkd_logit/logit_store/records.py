@@ -100,7 +100,7 @@ class LogitRecord:
                 f'classes, but got {self.top_k!r}.'
             )
         tau = None if isinstance(self.tau, bool) else self.tau
-        if not isinstance(tau, int | float) or not 0 < tau < math.inf:
+        if not isinstance(tau, int | float) or not 0 < tau < 1e6:
             raise ValueError(
                 'top_k needs tau, the temperature of the loss, a number above 0, but '
                 f'got {self.tau!r}.'

@@ -371,7 +371,7 @@ def refuse(cwd: Path, cache: str, message: str, changes: dict) -> None:
         ({'default_hooks.sampler_seed': None}, 'default_hooks.sampler_seed sets it'),
         (
             {'model.student.train_cfg': dict(augments=dict(type='Mixup', alpha=0.2))},
-            r'mixup or CutMix \(batch augments\), which blend the images',
+            r'batch augments, such as mixup, which change them later',
         ),
     ],
 )

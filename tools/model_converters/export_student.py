@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mmengine.config import Config
     from mmengine.runner import save_checkpoint
 
-    from mmkd_logit.checkpoint import read_checkpoint, weights_of
+    from mmkd_logit.checkpoint import mapping_at, read_checkpoint, weights_of
     from mmkd_logit.models.distillers.student_checkpoint import student_checkpoint
     from mmkd_logit.models.distillers.student_config import (
         student_config,
@@ -45,21 +45,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
 
     checkpoint = read_checkpoint(args.checkpoint)
-    meta = checkpoint.get('meta') or {}
+    meta = mapping_at(checkpoint, 'meta')
     weights = weights_of(checkpoint, args.checkpoint)
     student = student_checkpoint(weights, meta)
     save_checkpoint(student, str(args.out))
     print(f'{len(student["state_dict"])} tensors of the student are in {args.out}.')
+    config: str | None = None
+    left_out: list[str] = []
     if args.config is not None:
         config = student_config(Config.fromfile(args.config))
     elif isinstance(meta.get('cfg'), str):
         config, left_out = student_config_of_text(meta['cfg'])
-        if left_out:
-            print(
-                f'Left out of the config: {", ".join(left_out)}. Pass the config file '
-                'with --config to keep what mmengine imports or reads.'
-            )
-    else:
+    if left_out:
+        print(
+            f'Left out of the config: {", ".join(left_out)}. Pass the config file with '
+            '--config to keep what mmengine imports or reads.'
+        )
+    if config is None:
         print('The checkpoint holds no config. Pass --config to export that too.')
         return
     args.out.with_suffix('.py').write_text(config, encoding='utf-8')

@@ -90,9 +90,9 @@ def _count_skipped(runner: Runner, which: str, dataset: Any) -> None:
     if not is_main_process():
         return
     for part in _parts(dataset):
-        folder = getattr(part, 'img_prefix', None)
         if not hasattr(part, 'is_valid_file') or part.ann_file:
             continue
+        folder = part.img_prefix
         if not folder or not Path(folder).is_dir():  # or in another storage
             continue
         skipped = Counter(

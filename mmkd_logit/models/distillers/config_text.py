@@ -26,13 +26,15 @@ _PACKAGES = (*_SCOPES, 'mmcv', 'torch')
 # Classes that run or unpickle what their settings name.
 _UNSAFE = (
     *('Albu', 'Albumentations', 'HuggingFaceClassifier', 'ImageToImageRetriever'),
-    *('LogitDistiller', 'RFSearchHook', 'SwAVHook'),
+    *('LogitDistiller', 'RFSearchHook', 'SwAVHook', 'DVCLiveVisBackend'),
 )
 _UNSAFE_PACKAGE = 'mmpretrain.models.multimodal'
 # Keys besides 'type' whose values mmengine and the toolboxes look up as types.
 _LOOKED_UP = ('constructor', 'norm_layer', 'padding_mode')
-# Formats of files that mmengine reads by running them.
-_PROGRAMS = ('pkl', 'pickle', 'yaml', 'yml')
+# Formats of files that mmengine, or torch without this package, reads by running them.
+_PROGRAMS = ('pkl', 'pickle', 'yaml', 'yml', 'pth', 'pt', 'bin', 'ckpt', 'tar')
+# Keys of a model that name weights, which the student's own replace.
+_WEIGHTS = ('checkpoint', 'checkpoint_path', 'pretrained')
 
 
 def write_config(values: Mapping[str, Any]) -> str:
@@ -65,6 +67,8 @@ def _literal(value: Any, where: str, indent: str = '') -> str:
     if value is None or isinstance(value, bool):
         return repr(value)
     if isinstance(value, int):
+        if value.bit_length() > 8192:  # Python refuses to write a longer one
+            raise ValueError(f'{where} is an integer of {value.bit_length()} bits.')
         return int.__repr__(value)
     if isinstance(value, float):
         text = float.__repr__(value)
@@ -177,7 +181,30 @@ def leave_out_programs(values: dict[str, Any]) -> list[str]:
     names = [name for name in values if name.startswith('_') or name in _LEFT_OUT]
     for name in names:
         del values[name]
-    return names
+    return names + _drop_weights(values.get('model'), 'model')
+
+
+def _drop_weights(value: Any, where: str) -> list[str]:
+    """Remove what names weights anywhere in a model; return its keys."""
+    dropped = []
+    if isinstance(value, dict):
+        for name in [name for name in value if _names_weights(name, value[name])]:
+            del value[name]
+            dropped.append(f'{where}.{name}')
+        items = [(f'{where}.{name}', part) for name, part in value.items()]
+    else:
+        parts = value if isinstance(value, list | tuple) else ()
+        items = [(f'{where}[{i}]', part) for i, part in enumerate(parts)]
+    for name, part in items:
+        dropped += _drop_weights(part, name)
+    return dropped
+
+
+def _names_weights(name: Any, value: Any) -> bool:
+    if name == 'init_cfg':
+        parts = value if isinstance(value, list | tuple) else [value]
+        return any(isinstance(part, dict) and 'checkpoint' in part for part in parts)
+    return name in _WEIGHTS and bool(value)
 
 
 def check_types(values: Mapping[str, Any]) -> None:
@@ -190,8 +217,8 @@ def check_types(values: Mapping[str, Any]) -> None:
 
     Raises:
         ValueError: If a type is not registered by mmengine, mmpretrain, mmseg or this
-            package, or, outside of the model, a value is an address or a file that
-            mmengine would run.
+            package, or a value is an address or a file that could run code when it is
+            read.
     """
     names, objects = _registered()
     for where, key, value in _strings(values):
@@ -204,9 +231,11 @@ def check_types(values: Mapping[str, Any]) -> None:
             exact = getattr(sys.modules.get(module), name, None)
             is_safe = value in names or any(exact is known for known in objects)
         else:
-            # Weights of the model are read safely; a bare variable is for other parts.
-            is_safe = where.startswith('model.') or where == key
-            is_safe |= not ('://' in value or value.endswith(_PROGRAMS))
+            # A bare variable is for other parts.
+            of_model = where.startswith('model.')
+            is_safe = not ('://' in value or value.endswith(_PROGRAMS))
+            is_safe &= not (of_model and ('/' in value or '\\' in value))
+            is_safe |= where == key
             is_safe &= key != 'sys_path'  # where mmengine imports a backend from
         if not is_safe:
             raise ValueError(

@@ -438,7 +438,7 @@ class LogitDistiller(BaseModel):
             samples = self.teacher.predict(inputs, data_samples)
             if isinstance(samples, list):
                 return samples
-        logits = self.teacher(inputs, data_samples)
+        logits = self.teacher(inputs)
         several = [logits] if isinstance(logits, Tensor) else logits
         several = self.task.at_image_size(several, inputs)
         average = self.teacher.average(several)

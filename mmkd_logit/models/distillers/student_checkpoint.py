@@ -35,6 +35,15 @@ def student_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return student
 
 
+def _is_plain(value: Any, depth: int = 8) -> bool:
+    """Return whether a value is a number, text, or a list or dict of these."""
+    if isinstance(value, Mapping):
+        value = [*value, *value.values()]
+    if isinstance(value, list | tuple):
+        return depth > 0 and all(_is_plain(part, depth - 1) for part in value)
+    return isinstance(value, str | int | float | None)
+
+
 def student_checkpoint(
     weights: Mapping[str, Tensor], meta: Mapping[str, Any]
 ) -> dict[str, dict]:
@@ -50,6 +59,6 @@ def student_checkpoint(
     """
     kept = ('dataset_meta', 'epoch', 'iter', 'mmengine_version', 'seed')
     return {
-        'meta': {key: meta[key] for key in kept if key in meta},
+        'meta': {k: meta[k] for k in kept if k in meta and _is_plain(meta[k])},
         'state_dict': student_weights(weights),
     }

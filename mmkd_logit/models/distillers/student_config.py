@@ -93,6 +93,10 @@ def _plain_student(cfg: Mapping[str, Any]) -> dict[str, Any]:
     if plain.get('train_dataloader') is not None:
         plain['train_dataloader'] = without_views(plain['train_dataloader'])
     distiller = plain['model']
+    if not isinstance(distiller['student'], Mapping):
+        raise ValueError(
+            f'model.student is {distiller["student"]!r}, but must be a dict.'
+        )
     plain['model'] = distiller['student']
     if distiller.get('data_preprocessor') is not None:
         plain['model'].setdefault('data_preprocessor', distiller['data_preprocessor'])

@@ -202,7 +202,7 @@ STUDENT = dict(
     backbone=dict(
         type='mmkd_logit.CIFARResNet',
         arch='resnet8',
-        init_cfg=dict(type='Pretrained', checkpoint='https://example.org/a.pth'),
+        init_cfg=dict(type='Kaiming', layer='Conv2d'),
     ),
     neck=dict(type='mmpretrain.GlobalAveragePooling'),
     head=dict(type='LinearClsHead', num_classes=10, in_channels=64),
@@ -231,6 +231,25 @@ def test_a_checkpoint_s_config_is_written_as_the_run_s_own() -> None:
     assert left_out == []
     assert text == student_config(Config({**BASE, **hooks}))
     assert parse_config(text)['model'] == STUDENT
+
+
+def test_weights_of_a_model_are_left_out() -> None:
+    """Without this package, mmengine could run code when it reads them."""
+    pretrained = dict(type='Pretrained', checkpoint='evil.pth')
+    student = dict(
+        STUDENT,
+        backbone=dict(STUDENT['backbone'], init_cfg=[pretrained]),
+        head=dict(STUDENT['head'], init_cfg=pretrained),
+        pretrained='evil.pth',
+    )
+    text, left_out = student_config_of_text(
+        dumped(model=dict(DISTILLER, student=student))
+    )
+    assert 'evil' not in text
+    names = ('pretrained', 'backbone.init_cfg', 'head.init_cfg')
+    assert left_out == [f'model.student.{name}' for name in names]
+    own = student_config(Config(dict(BASE, model=dict(DISTILLER, student=student))))
+    assert own.count('evil.pth') == 3
 
 
 def test_what_mmengine_imports_or_reads_is_left_out() -> None:
@@ -290,12 +309,16 @@ def test_what_mmengine_imports_or_reads_is_left_out() -> None:
         (dict(val_pipeline=[dict(decode_backend='pickle')]), 'decode_backend'),
         (dict(val_pipeline=[dict(backend_args=dict(sys_path='x'))]), 'sys_path'),
         (dict(model={**DISTILLER, 'student': DISTILLER}), 'LogitDistiller'),
+        *(
+            (dict(model={**DISTILLER, 'student': {**STUDENT, 'x': {'y': path}}}), 'x.y')
+            for path in ('evil.pkl', 'https://evil.org/x', '../x', 'evil.pth')
+        ),
         (
             dict(model={**DISTILLER, 'student': {**STUDENT, 'neck': {'type': 'a.b'}}}),
             r'model\.neck\.type',
         ),
     ],
-    ids=range(22),
+    ids=range(26),
 )
 def test_types_of_a_checkpoint_that_are_not_registered(
     changes: dict, named: str

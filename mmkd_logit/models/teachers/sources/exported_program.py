@@ -29,9 +29,62 @@ _MEMBERS = re.compile(
     r'|constants/(tensor_\d+|model_constants_config\.json)|sample_inputs/model\.pt))'
 )
 _SAMPLES = 'data/sample_inputs/model.pt'
-# What a program may call: operators of torch, and arithmetic on sizes.
+# Operators of torch that a program may call: none reads or writes files.
+_OPERATORS = (
+    '_adaptive_avg_pool2d _adaptive_avg_pool3d _assert_async _assert_scalar '
+    '_assert_tensor_metadata _cdist_forward _embedding_bag _fft_c2r _fft_r2c '
+    '_local_scalar_dense _log_softmax _native_batch_norm_legit '
+    '_native_batch_norm_legit_no_training _native_multi_head_attention '
+    '_scaled_dot_product_flash_attention_for_cpu _softmax _to_copy '
+    '_transformer_encoder_layer_fwd _unsafe_view _upsample_bicubic2d_aa '
+    '_upsample_bilinear2d_aa _upsample_nearest_exact2d _weight_norm abs absolute '
+    'acos acosh adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d '
+    'adaptive_max_pool2d add add_ addcdiv addcmul addmm addmv affine_grid_generator '
+    'alias all amax amin any arange argmax argmin argsort as_strided asin asinh '
+    'atan atan2 atanh avg_pool1d avg_pool2d avg_pool3d baddbmm batch_norm '
+    'bitwise_and bitwise_not bitwise_or bitwise_xor bmm broadcast_tensors '
+    'broadcast_to bucketize cat cdist ceil celu channel_shuffle chunk clamp clamp_ '
+    'clamp_max clamp_max_ clamp_min clamp_min_ clone col2im complex concat conj '
+    'constant_pad_nd contiguous conv1d conv2d conv3d conv_transpose1d '
+    'conv_transpose2d convolution copy copy_ cos cosh cosine_similarity '
+    'count_nonzero cummax cumprod cumsum detach detach_ diagonal diff div div_ '
+    'divide dot dropout dropout_ einsum elu elu_ embedding empty empty_like eq erf '
+    'exp exp_ expand expand_as expm1 eye feature_dropout fft_fft2 fft_ifft2 '
+    'fft_irfft fft_irfft2 fft_rfft fft_rfft2 fill fill_ flatten flip floor '
+    'floor_divide fmod frobenius_norm full full_like gather ge gelu gelu_ glu '
+    'grid_sampler grid_sampler_2d group_norm gt hardshrink hardsigmoid hardsigmoid_ '
+    'hardswish hardswish_ hardtanh hardtanh_ heaviside hstack hypot im2col imag '
+    'index index_add index_add_ index_fill index_put index_put_ index_select inner '
+    'instance_norm isfinite isin isinf isnan item layer_norm le leaky_relu '
+    'leaky_relu_ lerp lift_fresh lift_fresh_copy linalg_norm linalg_vector_norm '
+    'linear linspace log log10 log1p log2 log_sigmoid log_softmax logaddexp '
+    'logical_and logical_not logical_or logical_xor logsumexp lt masked_fill '
+    'masked_fill_ matmul max max_pool1d max_pool2d max_pool2d_with_indices '
+    'max_pool3d max_pool3d_with_indices max_unpool2d maximum mean meshgrid min '
+    'minimum mish mish_ mm movedim mul mul_ multiply mv nan_to_num narrow '
+    'native_channel_shuffle native_group_norm native_layer_norm ne neg neg_ '
+    'negative new_empty new_full new_ones new_zeros nonzero norm numpy_T one_hot '
+    'ones ones_like outer pad permute pixel_shuffle pixel_unshuffle pow pow_ prelu '
+    'prod real reciprocal reflection_pad1d reflection_pad2d reflection_pad3d relu '
+    'relu6 relu6_ relu_ remainder renorm repeat repeat_interleave replication_pad2d '
+    'replication_pad3d reshape reshape_as rms_norm roll rot90 round rsqrt rsub '
+    'scalar_tensor scaled_dot_product_attention scatter scatter_ scatter_add '
+    'scatter_add_ scatter_reduce searchsorted select select_copy select_scatter '
+    'selu selu_ sigmoid sigmoid_ sign silu silu_ sin sinh slice slice_scatter '
+    'softmax softplus softshrink sort split split_with_sizes sqrt sqrt_ square '
+    'squeeze squeeze_ stack std std_mean sub sub_ subtract sum swapaxes swapdims '
+    'sym_constrain_range sym_constrain_range_for_size sym_numel sym_size '
+    'sym_storage_offset sym_stride t take_along_dim tan tanh tanh_ tensor_split '
+    'threshold tile to topk transpose tril triu true_divide trunc type_as unbind '
+    'unflatten unfold unsafe_chunk unsafe_split unsqueeze unsqueeze_ '
+    'upsample_bicubic2d upsample_bilinear2d upsample_linear1d upsample_nearest1d '
+    'upsample_nearest2d var var_mean view view_as view_as_complex view_as_real '
+    'vstack where xlogy zero_ zeros zeros_like '
+)
+# What a program may call: these, and arithmetic on sizes.
 _CALLS = (
-    r'torch\.ops\.(aten|prims)\.\w+\.\w+'
+    rf'torch\.ops\.aten\.({"|".join(_OPERATORS.split())})\.\w+'
+    r'|torch\.ops\.prims\.(convert_element_type|iota|broadcast_in_dim)\.\w+'
     r'|torch\.ops\.higher_order\.(wrap_with_set_grad_enabled|wrap_with_autocast|cond)'
     r'|torch\._?sym_\w+'
     r'|_operator\.(add|sub|mul|floordiv|truediv|mod|pow|neg|pos|getitem|and_|or_|not_'
@@ -41,11 +94,14 @@ _CALLS = (
 # A symbolic size, such as "Mul(Integer(3), Symbol('s0', integer=True))". Torch
 # evaluates it.
 _SIZES = (
-    r"(Symbol\('\w+'(, \w+=(True|False))*\)"
-    r'|(Add|Mul|Pow|Mod|PythonMod|FloorDiv|CeilDiv|CleanDiv|Integer|Rational|Max|Min'
+    r"(?s)(?!.{2000})(Symbol\('\w+'(, \w+=(True|False))*\)"
+    r"|Pow\(Symbol\('\w+'(, \w+=(True|False))*\), Integer\([2-4]\)\)"
+    r'|[a-z]{1,4}\d+\*\*[2-4](?!\w)|(Add|Mul|Mod|PythonMod|FloorDiv|CeilDiv|CleanDiv|Integer|Rational|Max|Min'
     r'|Eq|Ne|Ge|Gt|Le|Lt|And|Or|Not|IntTrueDiv|TruncToInt|FloorToInt|CeilToInt|ToFloat'
-    r'|True|False)(?!\w)|[a-z]{1,4}\d+(?!\w)|\d{1,12}(?!\w)|[-+*/%(),<>=!&|~\s])*'
+    r'|True|False)(?!\w)|[a-z]{1,4}\d+(?!\w)|\d{1,12}(?!\w)|\*(?!\*)|[-+/%(),<>=!&|~\s])*'
 )
+# A constant: a mode, or the equation of einsum, but no path.
+_WORDS = r'[\w ,.>-]{0,200}'
 # What strings in the JSON of a program may be, by their key; others are names.
 _STRINGS = {
     'target': _CALLS,
@@ -53,8 +109,8 @@ _STRINGS = {
     'expr_str': _SIZES,
     'path_name': r'(weight|tensor)_\d+',
     'torch_version': r'[\w.+-]*',
-    'as_string': r'(?s).*',  # a constant
-    'as_strings': r'(?s).*',
+    'as_string': _WORDS,
+    'as_strings': _WORDS,
 }
 _NAMES = r'\w*(\.\w+)*'
 _DESCRIBED = {

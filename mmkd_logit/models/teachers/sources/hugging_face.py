@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import json
 from pathlib import Path
 from typing import Any
 
 from mmkd_logit.checkpoint import read_checkpoint, weights_of
 from mmkd_logit.dist import first_process_first
+from mmkd_logit.errors import message_of
 from mmkd_logit.models.teachers.preprocessing import Preprocessing, Size
 from mmkd_logit.models.teachers.sources.source import (
     Found,
@@ -52,29 +54,59 @@ def build(request: Request) -> Found:
         )
     with first_process_first():
         try:
-            written, _ = transformers.PretrainedConfig.get_config_dict(
-                request.what, **request.options
-            )
-        except OSError as error:
-            raise ValueError(f'{request.who} cannot be read: {error}') from error
-        if not written:
-            raise ValueError(f'{request.who} is a folder without a config.json.')
-        kind = _kind(written, request)
-        problem = written.get('problem_type')
-        if problem not in (None, 'single_label_classification'):
-            raise ValueError(
-                f'{request.who} has problem_type={problem!r}: it predicts no softmax '
-                'over classes that exclude one another, which the losses here compare. '
-                'Multi-label classifiers are not supported yet.'
-            )
-        network = _load(transformers, kind, request)
-        told = _preprocessing(transformers, request)
+            kind = _kind(_written(transformers, request), request)
+            network = _load(transformers, kind, request)
+            told = _preprocessing(transformers, request)
+        except (ImportError, ValueError) as error:
+            if message_of(error).startswith(request.who):
+                raise
+            raise _unreadable(request, error) from error
+        except Exception as error:  # a hostile folder can raise anything
+            raise _unreadable(request, error) from error
     config = network.config
     names = tuple(str(config.id2label[i]) for i in range(config.num_labels))
     named = any(name != f'LABEL_{i}' for i, name in enumerate(names))
     size = _only_size(network)
     module = LogitModel(network, request.who, config.num_labels, request.output, size)
     return Found(module, told, names if named else None)
+
+
+def _unreadable(request: Request, error: Exception) -> ValueError:
+    return ValueError(
+        f'{request.who} cannot be read by transformers: {type(error).__name__}: '
+        f'{" ".join(str(error).split())[:500]}'
+    )
+
+
+def _written(transformers: Any, request: Request) -> dict[str, Any]:
+    """Return the contents of its config.json, which must not name code."""
+    written, _ = transformers.PretrainedConfig.get_config_dict(
+        request.what, **request.options
+    )
+    if not written:
+        raise ValueError(f'{request.who} is a folder without a config.json.')
+    problem = written.get('problem_type')
+    if problem not in (None, 'single_label_classification'):
+        raise ValueError(
+            f'{request.who} has problem_type={problem!r}: it predicts no softmax over '
+            'classes that exclude one another, which the losses here compare. '
+            'Multi-label classifiers are not supported yet.'
+        )
+    for name, value in written.items():
+        if 'attn_implementation' in name and '/' in str(value):
+            raise ValueError(
+                f'{request.who} asks to run the code of {value!r} ({name} in its '
+                'config.json), which is never run here.'
+            )
+    index = Path(request.what, 'model.safetensors.index.json')
+    if index.is_file():
+        files = set(json.loads(index.read_text())['weight_map'].values())
+        if not all(str(file).endswith('.safetensors') for file in files):
+            raise ValueError(
+                f'{request.who} has weights in {", ".join(map(str, files))}, but they '
+                'must be safetensors.'
+            )
+    return written
 
 
 def _kind(written: dict, request: Request) -> str:
