@@ -137,7 +137,8 @@ def test_a_subset_is_an_exact_renormalization(
     state['head.fc.weight'] *= 100
     path = tmp_path / 'teacher.pth'
     torch.save(
-        {'state_dict': state, 'meta': {'dataset_meta': {'classes': 'gfedcba'}}}, path
+        {'state_dict': state, 'meta': {'dataset_meta': {'classes': list('gfedcba')}}},
+        path,
     )
     student = MODELS.build(classifier())
     inputs = torch.randn(4, 3, 8, 8)
