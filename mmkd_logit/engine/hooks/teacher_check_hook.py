@@ -118,7 +118,7 @@ class TeacherCheckHook(Hook):
                 f'TeacherCheckHook.metric is {self.metric!r}, but the evaluator gives '
                 f'{list(metrics)} as numbers.'
             )
-        if 0 < self.minimum <= 1 < metrics[self.metric]:
+        if 0 < self.minimum < 1 < metrics[self.metric]:
             raise ValueError(
                 f'TeacherCheckHook.minimum is {self.minimum}, but {self.metric} is '
                 f'{metrics[self.metric]:.2f}, in percent. Write '
