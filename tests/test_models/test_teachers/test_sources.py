@@ -930,6 +930,7 @@ def save_traced(model: nn.Module, path: Path, images: Tensor) -> str:
     return str(path)
 
 
+@NEEDS_EXPORT
 @pytest.mark.parametrize('dtype', [torch.float32, torch.uint8])
 @pytest.mark.filterwarnings('ignore:.*legacy TorchScript-based ONNX')
 def test_onnx_of_other_layouts(
@@ -956,6 +957,7 @@ def test_onnx_of_other_layouts(
             wrong(torch.randn(2, 3, 16, 16))
 
 
+@NEEDS_EXPORT
 @pytest.mark.filterwarnings('ignore:.*legacy TorchScript-based ONNX')
 def test_onnx_of_grey_images(student: BaseModel, tmp_path: Path) -> None:
     path = tmp_path / 'grey.onnx'

@@ -9,7 +9,6 @@ from typing import Any
 
 from mmkd_logit.checkpoint import read_checkpoint, weights_of
 from mmkd_logit.dist import first_process_first
-from mmkd_logit.errors import message_of
 from mmkd_logit.models.teachers.preprocessing import Preprocessing, Size
 from mmkd_logit.models.teachers.sources.source import (
     Found,
@@ -58,7 +57,7 @@ def build(request: Request) -> Found:
             network = _load(transformers, kind, request)
             told = _preprocessing(transformers, request)
         except (ImportError, ValueError) as error:
-            if message_of(error).startswith(request.who):
+            if request.who in str(error):
                 raise
             raise _unreadable(request, error) from error
         except Exception as error:  # a hostile folder can raise anything
