@@ -260,9 +260,10 @@ def _strings(value: Any, where: str = '', key: str = '') -> Iterator[tuple[str, 
 
 def _registered() -> tuple[set[str], list[Any]]:
     """Return the names of all types that a config may have, and the types."""
-    for scope in _SCOPES:
+    # mmcv fills mmengine's own registries.
+    for module in ('mmcv.cnn', *(f'{scope}.registry' for scope in _SCOPES)):
         with suppress(ImportError):
-            import_module(f'{scope}.registry')
+            import_module(module)
     names: set[str] = set()
     objects = []
     queue = [r for r in vars(mmengine.registry).values() if isinstance(r, Registry)]
