@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -57,5 +57,6 @@ def only_one_in(folder: str | Path) -> Iterator[None]:
             )
         yield
     finally:
-        fcntl.flock(opened, fcntl.LOCK_UN)  # workers have copies of the descriptor
+        with suppress(OSError):  # where there are no locks
+            fcntl.flock(opened, fcntl.LOCK_UN)  # workers have copies of the file
         os.close(opened)

@@ -33,3 +33,13 @@ def test_an_error_ends_it(tmp_path: Path) -> None:
     with pytest.raises(KeyError), only_one_in(tmp_path):
         raise KeyError
     assert try_it(tmp_path) == 'alone'
+
+
+def test_a_file_system_without_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(9, 'Bad file descriptor')
+
+    monkeypatch.setattr('fcntl.flock', refuse)
+    assert try_it(tmp_path) == 'alone'

@@ -102,8 +102,8 @@ class LogitRecord:
         tau = None if isinstance(self.tau, bool) else self.tau
         if not isinstance(tau, int | float) or not 0 < tau < 1e6:
             raise ValueError(
-                'top_k needs tau, the temperature of the loss, a number above 0, but '
-                f'got {self.tau!r}.'
+                'top_k needs tau, the temperature of the loss, a number above 0, and '
+                f'below a million, but got {self.tau!r}.'
             )
 
     @classmethod
